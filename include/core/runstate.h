@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Run state of the VM and requests to change it.  Requests may come from any thread (a vCPU's write
+ * to the reset register, a signal handler's pipe, QMP); the main loop carries them out.
+ * Everything else: main thread.
+ */
+#ifndef VIADUCT_CORE_RUNSTATE_H
+#define VIADUCT_CORE_RUNSTATE_H
+
+#include <stdbool.h>
+
+/* QEMU's RunState, the ones that this program has. */
+typedef enum {
+    RUN_STATE_PRELAUNCH,
+    RUN_STATE_RUNNING,
+    RUN_STATE_PAUSED,
+    RUN_STATE_SHUTDOWN,
+    RUN_STATE_INTERNAL_ERROR,
+    RUN_STATE_IO_ERROR,
+    RUN_STATE_GUEST_PANICKED,
+    RUN_STATE__MAX,
+} RunState;
+
+/* QEMU's ShutdownCause; names are those of QMP events' "reason". */
+typedef enum {
+    SHUTDOWN_CAUSE_NONE,
+    SHUTDOWN_CAUSE_HOST_ERROR,
+    SHUTDOWN_CAUSE_HOST_QMP_QUIT,
+    SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET,
+    SHUTDOWN_CAUSE_HOST_SIGNAL,
+    SHUTDOWN_CAUSE_HOST_UI,
+    SHUTDOWN_CAUSE_GUEST_SHUTDOWN,
+    SHUTDOWN_CAUSE_GUEST_RESET,
+    SHUTDOWN_CAUSE_GUEST_PANIC,
+} ShutdownCause;
+
+const char *run_state_name(RunState state);
+const char *shutdown_cause_name(ShutdownCause cause);
+bool shutdown_cause_from_guest(ShutdownCause cause);
+
+RunState run_state(void);
+bool run_state_is_running(void);
+
+/* Resumes / pauses all vCPUs, tells the notifiers, emits RESUME / STOP; no-ops when already so. */
+void vm_start(void);
+void vm_stop(RunState state);
+
+/*
+ * Told of each change.  On start the notifiers are called before the vCPUs run, on stop after they
+ * stand still.
+ */
+typedef void (*VMStateFn)(bool running, RunState state, void *opaque);
+void vm_state_add_notifier(VMStateFn fn, void *opaque);
+void vm_state_del_notifier(VMStateFn fn, void *opaque);
+
+/* -no-reboot, -no-shutdown. */
+typedef struct RunStatePolicy {
+    bool no_reboot;   /* a guest's reset ends the process (is a shutdown) */
+    bool no_shutdown; /* a guest's shutdown pauses the VM */
+} RunStatePolicy;
+extern RunStatePolicy run_state_policy;
+
+/* Any thread, async-signal-safe not required. */
+void system_reset_request(ShutdownCause cause);
+void system_shutdown_request(ShutdownCause cause);
+void system_powerdown_request(void);
+/* Stops the VM from a vCPU thread or a handler: vm_stop() follows in the main loop. */
+void system_vmstop_request(RunState state);
+
+/* Called in the main loop when a power-down is asked for: the machine's power button. */
+void powerdown_register(void (*fn)(void *opaque), void *opaque);
+
+/* Runs the main loop until a shutdown is due; returns the process's exit status. */
+int main_loop_run(void);
+
+#endif
