@@ -9,6 +9,7 @@
 
 #include <json-glib/json-glib.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * @implied: the key of a first value without one ("driver" for -device), or NULL.  ",," stands for
