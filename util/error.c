@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-G_DEFINE_QUARK(viaduct-error-quark, viaduct_error)
+G_DEFINE_QUARK(viaduct - error - quark, viaduct_error)
 
 const char *error_class_name(const GError *error)
 {

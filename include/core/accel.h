@@ -21,7 +21,10 @@ typedef struct CPUState {
 
 typedef struct AccelOps {
     const char *name; /* "kvm" */
-    /* All vCPUs leave the guest and stand still / run on. Synchronous. Machine lock held. */
+    /*
+     * All vCPUs leave the guest and stand still / run on.  Machine lock held; pausing drops it
+     * while it waits, for a vCPU may be waiting for it to finish an exit.
+     */
     void (*pause_vcpus)(void);
     void (*resume_vcpus)(void);
     /*

@@ -33,6 +33,7 @@ typedef struct DeviceClass {
 } DeviceClass;
 
 GType device_get_type(void);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Device, g_object_unref)
 #define TYPE_DEVICE         (device_get_type())
 #define DEVICE(o)           G_TYPE_CHECK_INSTANCE_CAST((o), TYPE_DEVICE, Device)
 #define DEVICE_CLASS(k)     G_TYPE_CHECK_CLASS_CAST((k), TYPE_DEVICE, DeviceClass)

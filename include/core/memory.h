@@ -7,7 +7,7 @@
  * view.
  *
  * Locks: everything here is called with the machine lock held, save address_space_view(), whose
- * views are immutable and counted; a vCPU thread keeps the one it has until the generation changes.
+ * views are immutable and counted; a vCPU thread keeps the one it has until there is a newer one.
  */
 #ifndef VIADUCT_CORE_MEMORY_H
 #define VIADUCT_CORE_MEMORY_H
@@ -113,8 +113,7 @@ void memory_listener_unregister(MemoryListener *l);
 struct AddressSpace {
     const char *name;
     MemoryRegion *root;
-    FlatView *view;
-    unsigned generation; /* atomic; changes with each new view */
+    FlatView *view; /* atomic */
     GPtrArray *listeners;
 };
 

@@ -17,6 +17,7 @@
 #include <json-glib/json-glib.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /*
  * Defines prefix##_get_type() and the wiring around static prefix##_init(Type *) and
@@ -38,6 +39,7 @@
         prefix##_parent_class = g_type_class_peek_parent(klass);                                   \
         prefix##_class_init(klass);                                                                \
     }                                                                                              \
+    GType prefix##_get_type(void);                                                                 \
     GType prefix##_get_type(void)                                                                  \
     {                                                                                              \
         static gsize type;                                                                         \
@@ -119,6 +121,13 @@ extern const char *const on_off_auto_names[];
 #define PROP_LINK(n, T, f, type_fn, ...)                                                           \
     PROP_(n, property_link, T, f, .arg.link = (type_fn), ##__VA_ARGS__)
 
+/*
+ * The root of all types here: gives properties their defaults before constructed() returns and
+ * frees what they hold at the end.  Adds nothing to GObject's own structures.
+ */
+GType object_get_type(void);
+#define TYPE_OBJECT (object_get_type())
+
 /* Adds a class's properties; from its class_init, once a class.  @props is static data. */
 void object_class_add_properties(gpointer klass, const Property *props, size_t n);
 /* All properties of the class and its ancestors, ancestors' first; g_free the array. */
@@ -180,6 +189,7 @@ typedef struct UserObjectClass {
 } UserObjectClass;
 
 GType user_object_get_type(void);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(UserObject, g_object_unref)
 #define TYPE_USER_OBJECT     (user_object_get_type())
 #define USER_OBJECT(o)       G_TYPE_CHECK_INSTANCE_CAST((o), TYPE_USER_OBJECT, UserObject)
 #define USER_OBJECT_CLASS(k) G_TYPE_CHECK_CLASS_CAST((k), TYPE_USER_OBJECT, UserObjectClass)

@@ -20,13 +20,16 @@ bool msi_enabled(PCIDevice *dev);
 unsigned msi_nr_vectors(PCIDevice *dev);
 MSIMessage msi_message(PCIDevice *dev, unsigned vector);
 bool msi_is_masked(PCIDevice *dev, unsigned vector);
+void msi_reset(PCIDevice *dev);
 
 /* ---- MSI-X ---- */
 
 typedef struct MSIXHooks {
     /*
      * The guest unmasked the vector, which now has @msg; again when the message changes.  Between
-     * batch_begin and batch_end several vectors may come: commit routes once at the end.
+     * batch_begin and batch_end several vectors may come: commit routes once at the end.  After
+     * true the vector's pending bit is cleared: who kept that interrupt delivers it.  After false
+     * the vector counts as not in use and is tried again at the guest's next unmasking.
      */
     bool (*vector_use)(PCIDevice *dev, unsigned vector, MSIMessage msg);
     /* The guest masked the vector, or MSI-X went off. */
@@ -40,7 +43,8 @@ typedef struct MSIXHooks {
 /*
  * The capability at @cap_offset (0: first free place), table and pending bits as I/O regions laid
  * over @table_bar and @pba_bar (containers, at the offsets given) with a priority above what is
- * there.
+ * there.  The numbers may come from a real device: what makes no sense is an error.  @hooks may be
+ * NULL.  msix_fini() before the containers go.
  */
 bool msix_init(PCIDevice *dev, uint8_t cap_offset, unsigned vectors, MemoryRegion *table_bar,
                int table_bar_nr, uint32_t table_offset, MemoryRegion *pba_bar, int pba_bar_nr,

@@ -48,7 +48,8 @@ struct PCIDevice {
     char *romfile;      /* property; used by those that have a ROM */
     uint32_t config_size;
     uint8_t *config, *wmask, *w1cmask;
-    uint16_t next_cap; /* where pci_add_capability() looks for room */
+    uint64_t used; /* bit n: dword n of the first 256 bytes is the header's or a capability's */
+    uint8_t msi_cap; /* offset of the MSI capability, 0: none */
     PCIIORegion regions[PCI_NUM_REGIONS];
     bool intx_level;
     bool bus_master; /* PCI_COMMAND_MASTER as last written */
@@ -84,7 +85,10 @@ char *pci_device_path(PCIDevice *dev);
 /* ---- configuration space ---- */
 
 uint32_t pci_default_read_config(PCIDevice *dev, uint32_t addr, unsigned len);
-/* Applies the masks, then remaps BARs, and does what COMMAND and MSI-X say. */
+/*
+ * Applies the masks, then remaps BARs, and does what COMMAND and MSI-X say: touches nothing but
+ * config, BARs, the pin and MSI-X hooks, so a device whose registers are elsewhere may call it too.
+ */
 void pci_default_write_config(PCIDevice *dev, uint32_t addr, uint32_t val, unsigned len);
 /*
  * A capability of @size bytes at @offset (0: first free place) is linked at the list's head.
@@ -127,10 +131,15 @@ void pci_set_intx(PCIDevice *dev, bool level);
 
 /* ---- buses ---- */
 
-/* By its QOM/`-device bus=` name: "pcie.0", a port's id. */
+/*
+ * A bus is the root or the secondary side of a bridge (hw/pci/bridge.h).
+ * By its QOM/`-device bus=` name: "pcie.0", a port's id.
+ */
 PCIBus *pci_bus_find(const char *name);
 PCIDevice *pci_bus_device(PCIBus *bus, int devfn);
+/* Devices on @bus in order of devfn; those behind its bridges are not among them. */
 void pci_bus_foreach(PCIBus *bus, void (*fn)(PCIDevice *dev, void *opaque), void *opaque);
+/* As the guest or pci_assign_resources() numbered it; 0 is the root, or not numbered yet. */
 int pci_bus_number(PCIBus *bus);
 
 /* ---- the host bridge ---- */
@@ -150,13 +159,17 @@ typedef struct PCIHostConfig {
     int (*map_intx)(int slot, int pin);
 } PCIHostConfig;
 
-/* Makes the root bus "pcie.0", ECAM, ports 0xcf8/0xcfc and function 00.0; once. */
+/*
+ * Makes the root bus "pcie.0", ECAM, ports 0xcf8/0xcfc and function 00.0; once.  From then on each
+ * system reset ends with pci_assign_resources().
+ */
 bool pci_host_create(const PCIHostConfig *config, GError **errp);
 PCIBus *pci_root_bus(void);
 /*
  * What firmware would do: bus numbers, BARs and bridge windows (largest first, naturally aligned,
  * 64-bit prefetchable ones into mem64), interrupt lines, decode on.  Before the guest starts and
- * after each reset.  What does not fit is an error that names device, BAR and size.
+ * after each reset.  What does not fit is an error that names device, BAR and size, and stays
+ * unassigned; all else is assigned nevertheless.
  */
 bool pci_assign_resources(GError **errp);
 /* query-pci's answer. */

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Requests are bits and a cause, set from any thread under a small lock of their own (innermost:
+ * nothing else is taken while it is held); the main loop wakes up and carries them out in the
+ * order shutdown, reset, power-down, stop.
+ */
+#include "core/runstate.h"
+
+#include <glib.h>
+
+#include "core/accel.h"
+#include "core/device.h"
+#include "core/event.h"
+#include "core/lock.h"
+#include "util/trace.h"
+
+RunStatePolicy run_state_policy;
+
+static RunState state = RUN_STATE_PRELAUNCH;
+
+static const char *const state_names[] = {
+    [RUN_STATE_PRELAUNCH] = "prelaunch",
+    [RUN_STATE_RUNNING] = "running",
+    [RUN_STATE_PAUSED] = "paused",
+    [RUN_STATE_SHUTDOWN] = "shutdown",
+    [RUN_STATE_INTERNAL_ERROR] = "internal-error",
+    [RUN_STATE_IO_ERROR] = "io-error",
+    [RUN_STATE_GUEST_PANICKED] = "guest-panicked",
+};
+
+static const struct {
+    const char *name;
+    bool guest;
+} causes[] = {
+    [SHUTDOWN_CAUSE_NONE] = {"none",                   false},
+    [SHUTDOWN_CAUSE_HOST_ERROR] = { "host-error",            false},
+    [SHUTDOWN_CAUSE_HOST_QMP_QUIT] = { "host-qmp-quit",         false},
+    [SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET] = { "host-qmp-system-reset", false},
+    [SHUTDOWN_CAUSE_HOST_SIGNAL] = { "host-signal",           false},
+    [SHUTDOWN_CAUSE_HOST_UI] = { "host-ui",               false},
+    [SHUTDOWN_CAUSE_GUEST_SHUTDOWN] = { "guest-shutdown",        true },
+    [SHUTDOWN_CAUSE_GUEST_RESET] = { "guest-reset",           true },
+    [SHUTDOWN_CAUSE_GUEST_PANIC] = { "guest-panic",           true },
+};
+
+const char *run_state_name(RunState s)
+{
+    return state_names[s];
+}
+
+const char *shutdown_cause_name(ShutdownCause cause)
+{
+    return causes[cause].name;
+}
+
+bool shutdown_cause_from_guest(ShutdownCause cause)
+{
+    return causes[cause].guest;
+}
+
+RunState run_state(void)
+{
+    return state;
+}
+
+bool run_state_is_running(void)
+{
+    return state == RUN_STATE_RUNNING;
+}
+
+/* ---- notifiers ---- */
+
+typedef struct StateNotifier {
+    VMStateFn fn;
+    void *opaque;
+} StateNotifier;
+
+static GSList *notifiers;
+
+void vm_state_add_notifier(VMStateFn fn, void *opaque)
+{
+    StateNotifier *n = g_new(StateNotifier, 1);
+
+    *n = (StateNotifier) { fn, opaque };
+    notifiers = g_slist_append(notifiers, n);
+}
+
+void vm_state_del_notifier(VMStateFn fn, void *opaque)
+{
+    for (GSList *l = notifiers; l; l = l->next) {
+        StateNotifier *n = l->data;
+
+        if (n->fn == fn && n->opaque == opaque) {
+            notifiers = g_slist_delete_link(notifiers, l);
+            g_free(n);
+            return;
+        }
+    }
+}
+
+static void notify(bool running)
+{
+    for (GSList *l = notifiers; l; l = l->next) {
+        StateNotifier *n = l->data;
+
+        n->fn(running, state, n->opaque);
+    }
+}
+
+void vm_start(void)
+{
+    if (state == RUN_STATE_RUNNING) {
+        return;
+    }
+    TRACE("vm_state_notify", "running 1 state running");
+    state = RUN_STATE_RUNNING;
+    event_emit("RESUME", NULL);
+    notify(true);
+    accel->resume_vcpus();
+}
+
+/* True when the VM was running until now. */
+static bool do_vm_stop(RunState next)
+{
+    bool was_running = state == RUN_STATE_RUNNING;
+
+    TRACE("vm_state_notify", "running 0 state %s", state_names[next]);
+    if (was_running) {
+        accel->pause_vcpus();
+    }
+    state = next;
+    if (was_running) {
+        notify(false);
+    }
+    return was_running;
+}
+
+void vm_stop(RunState next)
+{
+    if (do_vm_stop(next)) {
+        event_emit("STOP", NULL);
+    }
+}
+
+/* ---- requests ---- */
+
+static struct {
+    GMutex lock;
+    ShutdownCause reset, shutdown;
+    RunState stop;
+    bool powerdown, stop_wanted;
+} requests;
+
+static void (*powerdown_fn)(void *opaque);
+static void *powerdown_opaque;
+
+void powerdown_register(void (*fn)(void *opaque), void *opaque)
+{
+    powerdown_fn = fn;
+    powerdown_opaque = opaque;
+}
+
+void system_reset_request(ShutdownCause cause)
+{
+    g_mutex_lock(&requests.lock);
+    if (run_state_policy.no_reboot) {
+        requests.shutdown = cause;
+    } else {
+        requests.reset = cause;
+    }
+    g_mutex_unlock(&requests.lock);
+    g_main_context_wakeup(NULL);
+}
+
+void system_shutdown_request(ShutdownCause cause)
+{
+    g_mutex_lock(&requests.lock);
+    requests.shutdown = cause;
+    g_mutex_unlock(&requests.lock);
+    g_main_context_wakeup(NULL);
+}
+
+void system_powerdown_request(void)
+{
+    g_mutex_lock(&requests.lock);
+    requests.powerdown = true;
+    g_mutex_unlock(&requests.lock);
+    g_main_context_wakeup(NULL);
+}
+
+void system_vmstop_request(RunState next)
+{
+    g_mutex_lock(&requests.lock);
+    requests.stop = next;
+    requests.stop_wanted = true;
+    g_mutex_unlock(&requests.lock);
+    g_main_context_wakeup(NULL);
+}
+
+static JsonObject *cause_data(ShutdownCause cause)
+{
+    JsonObject *data = json_object_new();
+
+    json_object_set_boolean_member(data, "guest", shutdown_cause_from_guest(cause));
+    json_object_set_string_member(data, "reason", shutdown_cause_name(cause));
+    return data;
+}
+
+static void system_reset(ShutdownCause cause)
+{
+    bool was_running = state == RUN_STATE_RUNNING;
+
+    if (was_running) {
+        accel->pause_vcpus();
+    }
+    devices_reset();
+    event_emit("RESET", cause_data(cause));
+    if (state == RUN_STATE_SHUTDOWN || state == RUN_STATE_INTERNAL_ERROR) {
+        state = RUN_STATE_PAUSED; /* what ended was the guest; `cont` starts the new one */
+    }
+    if (was_running) {
+        accel->resume_vcpus();
+    }
+}
+
+/* Carries out what was asked for; true when the process is to end. */
+static bool handle_requests(void)
+{
+    ShutdownCause reset, shutdown;
+    bool powerdown, stop_wanted;
+    RunState stop;
+
+    g_mutex_lock(&requests.lock);
+    reset = requests.reset;
+    shutdown = requests.shutdown;
+    powerdown = requests.powerdown;
+    stop_wanted = requests.stop_wanted;
+    stop = requests.stop;
+    requests.reset = requests.shutdown = SHUTDOWN_CAUSE_NONE;
+    requests.powerdown = requests.stop_wanted = false;
+    g_mutex_unlock(&requests.lock);
+
+    if (shutdown != SHUTDOWN_CAUSE_NONE) {
+        event_emit("SHUTDOWN", cause_data(shutdown));
+        if (!run_state_policy.no_shutdown || !shutdown_cause_from_guest(shutdown)) {
+            return true;
+        }
+        vm_stop(RUN_STATE_SHUTDOWN);
+    }
+    if (reset != SHUTDOWN_CAUSE_NONE) {
+        system_reset(reset);
+    }
+    if (powerdown) {
+        event_emit("POWERDOWN", NULL);
+        if (powerdown_fn) {
+            powerdown_fn(powerdown_opaque);
+        }
+    }
+    if (stop_wanted) {
+        vm_stop(stop);
+    }
+    return false;
+}
+
+/* The machine lock is ours except while we wait: vCPU threads serve exits in the meantime. */
+static gint poll_unlocked(GPollFD *fds, guint n, gint timeout)
+{
+    gint ready;
+
+    machine_unlock();
+    ready = g_poll(fds, n, timeout);
+    machine_lock();
+    return ready;
+}
+
+int main_loop_run(void)
+{
+    g_main_context_set_poll_func(NULL, poll_unlocked);
+    while (!handle_requests()) {
+        g_main_context_iteration(NULL, TRUE);
+    }
+    do_vm_stop(RUN_STATE_SHUTDOWN);
+    return 0;
+}

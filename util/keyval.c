@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "util/keyval.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "util/error.h"
+
+/* The text up to the next single comma, ",," turned to ","; *p moves behind it. */
+static char *take_value(const char **p)
+{
+    GString *value = g_string_new(NULL);
+    const char *s = *p;
+
+    while (*s && (*s != ',' || s[1] == ',')) {
+        g_string_append_c(value, *s);
+        s += *s == ',' ? 2 : 1;
+    }
+    *p = *s ? s + 1 : s;
+    return g_string_free(value, FALSE);
+}
+
+static JsonObject *parse_json(const char *text, GError **errp)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(JsonNode) root = json_from_string(text, &err);
+
+    if (!root || !JSON_NODE_HOLDS_OBJECT(root)) {
+        error_set(errp, "JSON parse error, %s", err ? err->message : "expecting an object");
+        return NULL;
+    }
+    return json_node_dup_object(root);
+}
+
+JsonObject *keyval_parse(const char *params, const char *implied, bool *help, GError **errp)
+{
+    g_autoptr(JsonObject) object = NULL;
+    const char *p = params;
+
+    if (help) {
+        *help = false;
+    }
+    if (*params == '{') {
+        return parse_json(params, errp);
+    }
+    object = json_object_new();
+    for (bool first = true; *p; first = false) {
+        size_t len = strcspn(p, "=,");
+        g_autofree char *key = g_strndup(p, len);
+        g_autofree char *value = NULL;
+
+        if (p[len] == '=') {
+            p += len + 1;
+            value = take_value(&p);
+        } else if (help && (g_str_equal(key, "help") || g_str_equal(key, "?"))) {
+            *help = true;
+            p += len + (p[len] == ',');
+            continue;
+        } else if (first && implied) {
+            value = take_value(&p);
+            g_free(g_steal_pointer(&key));
+            key = g_strdup(implied);
+        } else {
+            value = g_strdup("on");
+            p += len + (p[len] == ',');
+        }
+        if (!*key) {
+            error_set(errp, "Invalid parameter '%s'", key);
+            return NULL;
+        }
+        json_object_set_string_member(object, key, value);
+    }
+    return g_steal_pointer(&object);
+}
+
+bool size_parse(const char *text, uint64_t unit, uint64_t *bytes, GError **errp)
+{
+    static const char suffixes[] = "bkmgtpe";
+    char *end;
+    uint64_t number, scale = unit;
+    double fraction = 0;
+    bool hex = g_ascii_strncasecmp(text, "0x", 2) == 0;
+
+    errno = 0;
+    number = g_ascii_strtoull(text, &end, hex ? 16 : 10);
+    if (end == text || !g_ascii_isdigit(*text) || errno) {
+        return error_set(errp, "'%s' is not a size", text);
+    }
+    if (*end == '.' && !hex) { /* "1.5G" */
+        char *point = end;
+
+        fraction = g_ascii_strtod(point, &end);
+        if (end == point + 1) {
+            return error_set(errp, "'%s' is not a size", text);
+        }
+    }
+    if (*end) {
+        const char *s = strchr(suffixes, g_ascii_tolower(*end));
+
+        if (!s || end[1]) {
+            return error_set(errp, "'%s' is not a size: suffixes are b, k, M, G, T, P and E", text);
+        }
+        scale = 1ULL << 10 * (s - suffixes);
+    }
+    if (number > UINT64_MAX / scale ||
+        __builtin_add_overflow(number * scale, (uint64_t)(fraction * (double)scale), bytes)) {
+        return error_set(errp, "'%s' is too large a size", text);
+    }
+    return true;
+}
+
+/* A member's scalar as text, or NULL when there is none. */
+static char *member_text(JsonObject *o, const char *key)
+{
+    JsonNode *node = json_object_get_member(o, key);
+    g_auto(GValue) value = G_VALUE_INIT;
+    g_auto(GValue) text = G_VALUE_INIT;
+
+    if (!node || !JSON_NODE_HOLDS_VALUE(node)) {
+        return NULL;
+    }
+    json_node_get_value(node, &value);
+    g_value_init(&text, G_TYPE_STRING);
+    return g_value_transform(&value, &text) ? g_value_dup_string(&text) : NULL;
+}
+
+bool keyval_get_bool(JsonObject *o, const char *key, bool *value, GError **errp)
+{
+    g_autofree char *text = NULL;
+
+    if (!json_object_has_member(o, key)) {
+        return true;
+    }
+    text = member_text(o, key);
+    if (text &&
+        g_strv_contains((const char *[]) { "on", "yes", "true", "y", "TRUE", NULL }, text)) {
+        *value = true;
+    } else if (text && g_strv_contains(
+                           (const char *[]) { "off", "no", "false", "n", "FALSE", NULL }, text)) {
+        *value = false;
+    } else {
+        return error_set(errp, "Parameter '%s' expects 'on' or 'off'", key);
+    }
+    return true;
+}
+
+bool keyval_get_uint(JsonObject *o, const char *key, uint64_t *value, GError **errp)
+{
+    g_autofree char *text = NULL;
+    guint64 n;
+
+    if (!json_object_has_member(o, key)) {
+        return true;
+    }
+    text = member_text(o, key);
+    if (!text || !g_ascii_string_to_unsigned(text, 10, 0, UINT64_MAX, &n, NULL)) {
+        return error_set(errp, "Parameter '%s' expects a number", key);
+    }
+    *value = n;
+    return true;
+}
+
+bool keyval_get_size(JsonObject *o, const char *key, uint64_t unit, uint64_t *value, GError **errp)
+{
+    g_autofree char *text = NULL;
+
+    if (!json_object_has_member(o, key)) {
+        return true;
+    }
+    text = member_text(o, key);
+    if (!text || !size_parse(text, unit, value, errp)) {
+        g_clear_error(errp);
+        return error_set(errp, "Parameter '%s' expects a size", key);
+    }
+    return true;
+}
+
+bool keyval_get_str(JsonObject *o, const char *key, const char **value, GError **errp)
+{
+    JsonNode *node = json_object_get_member(o, key);
+
+    if (!node) {
+        return true;
+    }
+    if (!JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_STRING) {
+        return error_set(errp, "Invalid parameter type for '%s', expected: string", key);
+    }
+    *value = json_node_get_string(node);
+    return true;
+}
+
+bool keyval_check_keys(JsonObject *o, const char *const *known, GError **errp)
+{
+    JsonObjectIter iter;
+    const char *key;
+
+    json_object_iter_init_ordered(&iter, o);
+    while (json_object_iter_next_ordered(&iter, &key, NULL)) {
+        if (!g_strv_contains(known, key)) {
+            return error_set(errp, "Invalid parameter '%s'", key);
+        }
+    }
+    return true;
+}
