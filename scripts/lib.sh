@@ -14,6 +14,16 @@ die() { say "${0##*/}: $*"; exit 1; }
 
 clock() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
 
+# background LOG COMMAND…: start it as $pid, a process group that can be killed as a whole.
+background() {
+    local log=$1
+    shift
+    set -m
+    "$@" >"$log" 2>&1 </dev/null &
+    pid=$!
+    set +m
+}
+
 # step [-n LINES] WHAT COMMAND…: run it with its output in a log, show how far it is, and its log's
 # tail when it fails. LINES is how many lines the command is known to print, for a percentage.
 step() {
@@ -21,9 +31,8 @@ step() {
     [ "$1" = -n ] && { lines=$2; shift 2; }
     what=$1; shift
     log=$(mktemp "${TMPDIR:-/tmp}/viaduct-step.XXXXXX")
-    "$@" >"$log" 2>&1 </dev/null &
-    pid=$!
-    trap 'kill $pid 2>/dev/null; rm -f "$log"; exit 130' INT TERM
+    background "$log" "$@"
+    trap 'kill -- -$pid; rm -f "$log"; exit 130' INT TERM
     while kill -0 $pid 2>/dev/null; do
         sleep 0.2
         now=$((SECONDS - t0))
@@ -88,7 +97,8 @@ publish() {
     rm -rf "$cache/.new-$name."*
     new=$(mktemp -d "$cache/.new-$name.XXXXXX")
     chmod 755 "$new"
-    "$@" "$new"
+    # In a subshell, so that what it does to variables and where it goes stays there.
+    ("$@" "$new")
     find "$cache" -maxdepth 1 -name "$name-*" -mtime +14 -exec rm -rf {} +
     mv -T "$new" "$cache/$name-$key"
 }

@@ -35,6 +35,8 @@ typedef struct X86Topology {
  * that the host lacks, is an error that names it.
  */
 X86CPUModel *x86_cpu_model_new(const char *spec, const X86Topology *topo, GError **errp);
+void x86_cpu_model_free(X86CPUModel *model);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(X86CPUModel, x86_cpu_model_free)
 /* Physical address bits that the guest's CPUID will show. */
 unsigned x86_cpu_phys_bits(const X86CPUModel *model);
 bool x86_cpu_is_amd(const X86CPUModel *model);

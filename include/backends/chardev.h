@@ -2,7 +2,8 @@
 /*
  * Character devices: where a serial port's or a monitor's bytes come from and go to.
  * -chardev socket|file|stdio|null|pty, and the short forms of -serial, -qmp and -mon.
- * One front end a chardev.  Main thread, or the machine lock held (chardev_write only).
+ * One front end a chardev.  Main thread; chardev_write() and chardev_accept_input() may be called
+ * by any thread that holds the machine lock.
  */
 #ifndef VIADUCT_BACKENDS_CHARDEV_H
 #define VIADUCT_BACKENDS_CHARDEV_H
@@ -10,6 +11,7 @@
 #include <gio/gio.h>
 #include <json-glib/json-glib.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef struct Chardev Chardev;
 
@@ -26,7 +28,7 @@ typedef struct ChardevFrontend {
 Chardev *chardev_new(JsonObject *opts, GError **errp);
 /*
  * "stdio", "null", "pty", "file:PATH", "unix:PATH[,server=on][,wait=off]", "tcp:HOST:PORT[,…]",
- * "chardev:ID".  @id names the new one.
+ * "chardev:ID".  @id names the new one; one that exists is found under @id too.
  */
 Chardev *chardev_new_from_spec(const char *spec, const char *id, GError **errp);
 Chardev *chardev_find(const char *id);
@@ -35,13 +37,22 @@ const char *chardev_id(Chardev *chr);
 /* QEMU's "filename" in query-chardev: "pty:/dev/pts/3", "disconnected:unix:/x,server=on". */
 char *chardev_filename(Chardev *chr);
 bool chardev_frontend_open(Chardev *chr);
+/* The names of the backends, NULL-ended: `-chardev help`. */
+const char *const *chardev_backend_names(void);
+/* stdio is refused from now on, for this reason. */
+void chardev_refuse_stdio(const char *reason);
 
-/* Attaches the only front end; false if there is one already. */
+/* Attaches the only front end, which learns at once whether a peer is there. */
 bool chardev_attach(Chardev *chr, const ChardevFrontend *fe, void *opaque, GError **errp);
 void chardev_detach(Chardev *chr);
-/* Queues what cannot be written at once, up to a bound; beyond it, bytes are dropped.  With no
- * peer connected they are dropped too. */
+/*
+ * Queues what cannot be written at once.  While the queue is longer than its limit (64 KiB unless
+ * told), bytes are dropped; with no peer connected they are dropped too.  A queue that has become
+ * empty asks the front end's can_read() again.
+ */
 void chardev_write(Chardev *chr, const void *buf, size_t len);
+size_t chardev_queued(Chardev *chr);
+void chardev_set_queue_limit(Chardev *chr, size_t bytes);
 void chardev_accept_input(Chardev *chr);
 /* Flushes, closes, removes sockets' files and restores the terminal. */
 void chardev_cleanup_all(void);

@@ -12,11 +12,13 @@
 
 typedef struct IOMMUFDBackend {
     UserObject parent;
-    char *fd_name;   /* property `fd`: a descriptor's number (or, later, a name) */
-    int fd;          /* -1 while nobody uses the object, unless it was given */
-    bool fd_given;   /* never closed by disconnect */
+    char *fd_name; /* property `fd`: a descriptor's number */
+    int fd;        /* -1 while nobody uses the object, unless it was given */
+    bool fd_given; /* never closed by disconnect */
     unsigned users;
 } IOMMUFDBackend;
+
+typedef UserObjectClass IOMMUFDBackendClass;
 
 GType iommufd_backend_get_type(void);
 #define TYPE_IOMMUFD_BACKEND (iommufd_backend_get_type())
@@ -33,7 +35,10 @@ void iommufd_destroy(IOMMUFDBackend *be, uint32_t id);
 typedef struct IOVARange {
     uint64_t start, last;
 } IOVARange;
-/* The IOAS's allowed ranges, sorted; *alignment in bytes.  g_free the array. */
+/*
+ * The IOAS's allowed ranges, sorted; *alignment in bytes, a power of two.  They change with each
+ * attach and detach.  g_free the array.
+ */
 IOVARange *iommufd_ioas_iova_ranges(IOMMUFDBackend *be, uint32_t ioas_id, size_t *n,
                                     uint64_t *alignment, GError **errp);
 

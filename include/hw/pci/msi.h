@@ -34,7 +34,7 @@ typedef struct MSIXHooks {
     bool (*vector_use)(PCIDevice *dev, unsigned vector, MSIMessage msg);
     /* The guest masked the vector, or MSI-X went off. */
     void (*vector_release)(PCIDevice *dev, unsigned vector);
-    /* The guest reads the pending bits: refresh them with msix_set_pending(). NULL: nothing to do. */
+    /* The guest reads the pending bits: refresh them with msix_set_pending(). NULL: no need. */
     void (*poll_pending)(PCIDevice *dev, unsigned first, unsigned end);
     void (*batch_begin)(PCIDevice *dev);
     void (*batch_end)(PCIDevice *dev);

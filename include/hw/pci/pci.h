@@ -17,23 +17,23 @@
 #define PCI_FUNC(devfn)       ((devfn)&7)
 #define PCI_DEVFN_AUTO        (-1)
 
-#define PCI_CONFIG_SIZE  256
-#define PCIE_CONFIG_SIZE 4096
-#define PCI_NUM_BARS     6
-#define PCI_NUM_REGIONS  7 /* the ROM is the last */
-#define PCI_ROM_SLOT     6
-#define PCI_BAR_UNMAPPED UINT64_MAX
+#define PCI_CONFIG_SIZE       256
+#define PCIE_CONFIG_SIZE      4096
+#define PCI_NUM_BARS          6
+#define PCI_NUM_REGIONS       7 /* the ROM is the last */
+#define PCI_ROM_SLOT          6
+#define PCI_BAR_UNMAPPED      UINT64_MAX
 
 typedef struct PCIBus PCIBus;
 typedef struct PCIDevice PCIDevice;
 typedef struct PCIHost PCIHost;
 
 typedef struct PCIIORegion {
-    MemoryRegion *mr;      /* NULL: no such BAR; owned by the device's model */
-    uint64_t size;         /* bytes, a power of two */
-    uint8_t type;          /* PCI_BASE_ADDRESS_* bits */
-    uint64_t addr;         /* where it is mapped, PCI_BAR_UNMAPPED when it is not */
-    MemoryRegion *space;   /* container it is put into */
+    MemoryRegion *mr;    /* NULL: no such BAR; owned by the device's model */
+    uint64_t size;       /* bytes, a power of two */
+    uint8_t type;        /* PCI_BASE_ADDRESS_* bits */
+    uint64_t addr;       /* where it is mapped, PCI_BAR_UNMAPPED when it is not */
+    MemoryRegion *space; /* container it is put into */
 } PCIIORegion;
 
 /*
@@ -48,10 +48,11 @@ struct PCIDevice {
     char *romfile;      /* property; used by those that have a ROM */
     uint32_t config_size;
     uint8_t *config, *wmask, *w1cmask;
-    uint64_t used; /* bit n: dword n of the first 256 bytes is the header's or a capability's */
+    uint64_t used;   /* bit n: dword n of the first 256 bytes is the header's or a capability's */
     uint8_t msi_cap; /* offset of the MSI capability, 0: none */
     PCIIORegion regions[PCI_NUM_REGIONS];
-    bool intx_level;
+    bool intx_level; /* what the device drives its pin to */
+    bool intx_out;   /* what gets out: COMMAND, MSI and MSI-X can hold it back */
     bool bus_master; /* PCI_COMMAND_MASTER as last written */
     struct MSIXState *msix;
 };
@@ -68,11 +69,12 @@ typedef struct PCIDeviceClass {
     /* NULL: pci_default_read_config / _write_config. @len is 1, 2 or 4; aligned. */
     uint32_t (*config_read)(PCIDevice *dev, uint32_t addr, unsigned len);
     void (*config_write)(PCIDevice *dev, uint32_t addr, uint32_t val, unsigned len);
-    /* The line that this device's pin drives has changed (bridge or reset).  NULL: not interested. */
+    /* The line that this device's pin drives has changed (bridge or reset).  NULL: no matter. */
     void (*intx_route_changed)(PCIDevice *dev);
 } PCIDeviceClass;
 
 GType pci_device_get_type(void);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(PCIDevice, g_object_unref)
 #define TYPE_PCI_DEVICE         (pci_device_get_type())
 #define PCI_DEVICE(o)           G_TYPE_CHECK_INSTANCE_CAST((o), TYPE_PCI_DEVICE, PCIDevice)
 #define PCI_DEVICE_CLASS(k)     G_TYPE_CHECK_CLASS_CAST((k), TYPE_PCI_DEVICE, PCIDeviceClass)

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * -object iommufd.  All commands go through iommufd_call(), which knows from one table how a
+ * command is called and where its address and length are, and so can say what failed:
+ * "iommufd0: IOMMU_IOAS_MAP_FILE (iova 0x0, length 0x80000000) failed: Cannot allocate memory".
+ */
+#include "backends/iommufd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/resource.h>
+
+#include "util/error.h"
+#include "util/hostcalls.h"
+#include "util/linux-iommufd.h"
+#include "util/trace.h"
+
+DEFINE_OBJECT_TYPE(IOMMUFDBackend, iommufd_backend, "iommufd", TYPE_USER_OBJECT, 0)
+
+#define DEV_IOMMU "/dev/iommu"
+
+static const Property iommufd_properties[] = {
+    PROP_STRING("fd", IOMMUFDBackend, fd_name,
+                .help = "number of an open descriptor of " DEV_IOMMU " (default: opened on use)"),
+};
+
+/* ---- commands ---- */
+
+typedef struct IOMMUFDCommand {
+    unsigned long request;
+    const char *name;
+    size_t iova, length; /* where they are in the command's structure; 0: it has none */
+    bool pins;           /* memory, which counts against RLIMIT_MEMLOCK */
+} IOMMUFDCommand;
+
+#define COMMAND(c, ...)                         \
+    {                                           \
+        .request = c, .name = #c, ##__VA_ARGS__ \
+    }
+#define COMMAND_RANGE(T, ...) \
+    .iova = offsetof(T, iova), .length = offsetof(T, length), ##__VA_ARGS__
+
+static const IOMMUFDCommand commands[] = {
+    COMMAND(IOMMU_DESTROY),
+    COMMAND(IOMMU_IOAS_ALLOC),
+    COMMAND(IOMMU_IOAS_IOVA_RANGES),
+    COMMAND(IOMMU_IOAS_MAP, COMMAND_RANGE(struct iommu_ioas_map, .pins = true)),
+    COMMAND(IOMMU_IOAS_MAP_FILE, COMMAND_RANGE(struct iommu_ioas_map_file, .pins = true)),
+    COMMAND(IOMMU_IOAS_UNMAP, COMMAND_RANGE(struct iommu_ioas_unmap)),
+    COMMAND(IOMMU_OPTION),
+};
+
+static uint64_t field(const void *arg, size_t offset)
+{
+    return *(const uint64_t *)(const void *)((const char *)arg + offset);
+}
+
+static void set_call_error(IOMMUFDBackend *be, const IOMMUFDCommand *c, const void *arg, int errnum,
+                           GError **errp)
+{
+    g_autofree char *range = NULL, *limit = NULL;
+    struct rlimit memlock;
+
+    if (c->length) {
+        range = g_strdup_printf(" (iova 0x%" PRIx64 ", length 0x%" PRIx64 ")", field(arg, c->iova),
+                                field(arg, c->length));
+    }
+    if (c->pins && errnum == ENOMEM && !getrlimit(RLIMIT_MEMLOCK, &memlock) &&
+        memlock.rlim_cur != RLIM_INFINITY) {
+        limit = g_strdup_printf("; the limit of locked memory (ulimit -l) is %" PRIu64 " KiB, and "
+                                "all guest memory is locked for DMA",
+                                (uint64_t)memlock.rlim_cur / 1024);
+    }
+    error_set(errp, "%s: %s%s failed: %s%s", be->parent.id, c->name, range ?: "",
+              g_strerror(errnum), limit ?: "");
+}
+
+/* @arg starts with its size, as all of them do.  errno is kept for those who want to know. */
+static bool iommufd_call(IOMMUFDBackend *be, unsigned long request, void *arg, GError **errp)
+{
+    const IOMMUFDCommand *c = commands;
+    int saved;
+
+    while (c->request != request) {
+        c++;
+    }
+    if (!hostcalls->ioctl(be->fd, request, arg)) {
+        return true;
+    }
+    saved = errno;
+    set_call_error(be, c, arg, saved, errp);
+    errno = saved;
+    return false;
+}
+
+bool iommufd_ioas_alloc(IOMMUFDBackend *be, uint32_t *ioas_id, GError **errp)
+{
+    struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+
+    if (!iommufd_call(be, IOMMU_IOAS_ALLOC, &alloc, errp)) {
+        return false;
+    }
+    *ioas_id = alloc.out_ioas_id;
+    TRACE("iommufd_backend_alloc_ioas", "%s ioas %u", be->parent.id, *ioas_id);
+    return true;
+}
+
+void iommufd_destroy(IOMMUFDBackend *be, uint32_t id)
+{
+    struct iommu_destroy destroy = { .size = sizeof(destroy), .id = id };
+    g_autoptr(GError) err = NULL;
+
+    TRACE("iommufd_backend_free_id", "%s id %u", be->parent.id, id);
+    if (!iommufd_call(be, IOMMU_DESTROY, &destroy, &err)) {
+        warn_report("%s", err->message);
+    }
+}
+
+IOVARange *iommufd_ioas_iova_ranges(IOMMUFDBackend *be, uint32_t ioas_id, size_t *n,
+                                    uint64_t *alignment, GError **errp)
+{
+    g_autofree IOVARange *ranges = NULL;
+    struct iommu_ioas_iova_ranges query = { .size = sizeof(query), .ioas_id = ioas_id };
+
+    _Static_assert(sizeof(IOVARange) == sizeof(struct iommu_iova_range), "filled by the kernel");
+    /* The number is asked for first; it can grow before the second call, when a device comes. */
+    while (!iommufd_call(be, IOMMU_IOAS_IOVA_RANGES, &query, errp)) {
+        if (errno != EMSGSIZE) {
+            return NULL;
+        }
+        g_clear_error(errp);
+        g_free(ranges);
+        ranges = g_new0(IOVARange, query.num_iovas);
+        query.allowed_iovas = (uintptr_t)ranges;
+    }
+    if (!query.out_iova_alignment || (query.out_iova_alignment & (query.out_iova_alignment - 1))) {
+        error_set(errp, "%s: the kernel says that IOVAs are aligned to 0x%" PRIx64 " bytes",
+                  be->parent.id, (uint64_t)query.out_iova_alignment);
+        return NULL;
+    }
+    *n = query.num_iovas;
+    *alignment = query.out_iova_alignment;
+    return ranges ? g_steal_pointer(&ranges) : g_new0(IOVARange, 1);
+}
+
+static uint32_t map_flags(bool readonly)
+{
+    return IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
+           (readonly ? 0 : IOMMU_IOAS_MAP_WRITEABLE);
+}
+
+bool iommufd_ioas_map(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, uint64_t length,
+                      const void *host, bool readonly, GError **errp)
+{
+    struct iommu_ioas_map map = {
+        .size = sizeof(map),
+        .flags = map_flags(readonly),
+        .ioas_id = ioas_id,
+        .user_va = (uintptr_t)host,
+        .length = length,
+        .iova = iova,
+    };
+
+    TRACE("iommufd_backend_map_dma",
+          "%s ioas %u iova 0x%" PRIx64 " length 0x%" PRIx64 " host %p readonly %d", be->parent.id,
+          ioas_id, iova, length, host, readonly);
+    return iommufd_call(be, IOMMU_IOAS_MAP, &map, errp);
+}
+
+bool iommufd_ioas_map_file(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, uint64_t length,
+                           int fd, uint64_t start, bool readonly, GError **errp)
+{
+    struct iommu_ioas_map_file map = {
+        .size = sizeof(map),
+        .flags = map_flags(readonly),
+        .ioas_id = ioas_id,
+        .fd = fd,
+        .start = start,
+        .length = length,
+        .iova = iova,
+    };
+
+    TRACE("iommufd_backend_map_file_dma",
+          "%s ioas %u iova 0x%" PRIx64 " length 0x%" PRIx64 " fd %d start 0x%" PRIx64
+          " readonly %d",
+          be->parent.id, ioas_id, iova, length, fd, start, readonly);
+    return iommufd_call(be, IOMMU_IOAS_MAP_FILE, &map, errp);
+}
+
+bool iommufd_ioas_unmap(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, uint64_t length,
+                        GError **errp)
+{
+    struct iommu_ioas_unmap unmap = {
+        .size = sizeof(unmap),
+        .ioas_id = ioas_id,
+        .iova = iova,
+        .length = length,
+    };
+
+    TRACE("iommufd_backend_unmap_dma", "%s ioas %u iova 0x%" PRIx64 " length 0x%" PRIx64,
+          be->parent.id, ioas_id, iova, length);
+    return iommufd_call(be, IOMMU_IOAS_UNMAP, &unmap, errp);
+}
+
+/* ---- the descriptor ---- */
+
+static int open_dev_iommu(IOMMUFDBackend *be, GError **errp)
+{
+    int fd = hostcalls->open(DEV_IOMMU, O_RDWR);
+
+    if (fd < 0) {
+        error_set_errno(errp, errno, "%s: cannot open " DEV_IOMMU "%s", be->parent.id,
+                        errno == ENOENT ? " (does the kernel have CONFIG_IOMMUFD?)" : "");
+    }
+    return fd;
+}
+
+bool iommufd_backend_connect(IOMMUFDBackend *be, GError **errp)
+{
+    if (!be->users && !be->fd_given) {
+        be->fd = open_dev_iommu(be, errp);
+        if (be->fd < 0) {
+            return false;
+        }
+    }
+    be->users++;
+    TRACE("iommufd_backend_connect", "%s fd %d users %u", be->parent.id, be->fd, be->users);
+    return true;
+}
+
+void iommufd_backend_disconnect(IOMMUFDBackend *be)
+{
+    TRACE("iommufd_backend_disconnect", "%s fd %d users %u", be->parent.id, be->fd, be->users - 1);
+    if (!--be->users && !be->fd_given) {
+        host_fd_close(&be->fd);
+    }
+}
+
+/* Reading an option changes nothing, and no other device has a command of that number. */
+static bool check_given_fd(IOMMUFDBackend *be, GError **errp)
+{
+    struct iommu_option option = {
+        .size = sizeof(option),
+        .option_id = IOMMU_OPTION_RLIMIT_MODE,
+        .op = IOMMU_OPTION_OP_GET,
+    };
+    struct stat st;
+    guint64 fd;
+
+    if (!g_ascii_string_to_unsigned(be->fd_name, 10, 0, G_MAXINT, &fd, NULL)) {
+        return error_set(errp, "%s: fd '%s' is not the number of a descriptor", be->parent.id,
+                         be->fd_name);
+    }
+    if (hostcalls->fstat((int)fd, &st)) {
+        return error_set_errno(errp, errno, "%s: fd %s", be->parent.id, be->fd_name);
+    }
+    be->fd = (int)fd;
+    if (!S_ISCHR(st.st_mode) || !iommufd_call(be, IOMMU_OPTION, &option, NULL)) {
+        be->fd = -1;
+        return error_set(errp, "%s: fd %s is not an open " DEV_IOMMU, be->parent.id, be->fd_name);
+    }
+    be->fd_given = true;
+    return true;
+}
+
+static bool iommufd_complete(UserObject *obj, GError **errp)
+{
+    IOMMUFDBackend *be = IOMMUFD_BACKEND(obj);
+    int fd;
+
+    if (be->fd_name) {
+        return check_given_fd(be, errp);
+    }
+    /* Whether it can be opened is told now, not at the first device. */
+    fd = open_dev_iommu(be, errp);
+    if (fd < 0) {
+        return false;
+    }
+    host_fd_close(&fd);
+    return true;
+}
+
+static bool iommufd_can_be_deleted(UserObject *obj, GError **errp)
+{
+    IOMMUFDBackend *be = IOMMUFD_BACKEND(obj);
+
+    return !be->users || error_set(errp, "object '%s' is in use, can not be deleted: it has %u %s",
+                                   obj->id, be->users, be->users == 1 ? "user" : "users");
+}
+
+static void iommufd_backend_init(IOMMUFDBackend *be)
+{
+    be->fd = -1;
+}
+
+static void iommufd_backend_class_init(IOMMUFDBackendClass *klass)
+{
+    UserObjectClass *uc = USER_OBJECT_CLASS(klass);
+
+    uc->desc = "owner of /dev/iommu: address spaces of passed-through devices";
+    uc->complete = iommufd_complete;
+    uc->can_be_deleted = iommufd_can_be_deleted;
+    object_class_add_properties(klass, iommufd_properties, G_N_ELEMENTS(iommufd_properties));
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From a device's folder in sysfs to its character device.  The folder has vfio-dev/vfioN when,
+ * and only when, a VFIO driver has the device; the node in /dev is believed only if its number is
+ * the one that sysfs says.
+ */
+#include "hw/vfio/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/sysmacros.h>
+
+#include "util/error.h"
+#include "util/hostcalls.h"
+#include "util/trace.h"
+
+#define DEV_VFIO "/dev/vfio/devices"
+
+/* Why there is no cdev, and what the user can do. */
+static void explain_no_cdev(const char *sysfs, GError **errp)
+{
+    g_autofree char *link = g_build_filename(sysfs, "driver", NULL);
+    g_autofree char *target = g_file_read_link(link, NULL);
+    g_autofree char *driver = target ? g_path_get_basename(target) : NULL;
+    g_autofree char *name = g_path_get_basename(sysfs);
+
+    if (driver && strstr(driver, "vfio")) {
+        error_set(errp,
+                  "host driver '%s' has the device, but there is no vfio-dev in %s: the kernel "
+                  "needs CONFIG_VFIO_DEVICE_CDEV (Linux 6.6)",
+                  driver, sysfs);
+    } else if (driver) {
+        error_set(errp,
+                  "host driver '%s' has the device, not vfio-pci; bind it first, for example by "
+                  "'driverctl set-override %s vfio-pci'",
+                  driver, name);
+    } else {
+        error_set(errp,
+                  "no host driver has the device; bind it to vfio-pci first, for example by "
+                  "'driverctl set-override %s vfio-pci'",
+                  name);
+    }
+}
+
+/* "vfio7" and its device number. */
+static char *find_cdev(const char *sysfs, dev_t *number, GError **errp)
+{
+    g_autofree char *folder = g_build_filename(sysfs, "vfio-dev", NULL);
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    g_autofree char *path = NULL, *text = NULL;
+    const char *name = NULL;
+    unsigned major, minor;
+
+    do {
+        name = dir ? g_dir_read_name(dir) : NULL;
+    } while (name && !g_str_has_prefix(name, "vfio"));
+    if (!name) {
+        explain_no_cdev(sysfs, errp);
+        return NULL;
+    }
+    path = g_build_filename(folder, name, "dev", NULL);
+    if (!g_file_get_contents(path, &text, NULL, errp)) {
+        return NULL;
+    }
+    if (sscanf(text, "%u:%u", &major, &minor) != 2) {
+        error_set(errp, "%s does not hold a device number", path);
+        return NULL;
+    }
+    *number = makedev(major, minor);
+    return g_strdup(name);
+}
+
+int vfio_cdev_open(const char *sysfs, GError **errp)
+{
+    g_autofree char *name = NULL, *path = NULL;
+    struct stat st;
+    dev_t number;
+    int fd;
+
+    name = find_cdev(sysfs, &number, errp);
+    if (!name) {
+        return -1;
+    }
+    path = g_build_filename(DEV_VFIO, name, NULL);
+    fd = hostcalls->open(path, O_RDWR);
+    if (fd < 0) {
+        error_set_errno(errp, errno, "cannot open %s", path);
+        return -1;
+    }
+    if (hostcalls->fstat(fd, &st)) {
+        error_set_errno(errp, errno, "cannot check %s", path);
+    } else if (!S_ISCHR(st.st_mode) || st.st_rdev != number) {
+        error_set(errp, "%s is not the device %u:%u that %s has", path, major(number),
+                  minor(number), sysfs);
+    } else {
+        TRACE("iommufd_cdev_getfd", "%s fd %d", path, fd);
+        return fd;
+    }
+    host_fd_close(&fd);
+    return -1;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A device behind its cdev, from opening it to letting it go.  The order is the kernel's and is
+ * kept both ways: KVM hears of the descriptor before BIND, because a driver may want its VM when it
+ * is opened; DETACH comes before anything that the attachment holds is destroyed; and the
+ * descriptor is closed last, for closing is what undoes BIND.
+ */
+#include "hw/vfio/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/accel.h"
+#include "util/error.h"
+#include "util/hostcalls.h"
+#include "util/trace.h"
+
+static GPtrArray *vfio_devices; /* all that are attached; borrowed */
+
+static bool check_not_attached(VFIODevice *dev, GError **errp)
+{
+    for (guint i = 0; vfio_devices && i < vfio_devices->len; i++) {
+        VFIODevice *other = vfio_devices->pdata[i];
+
+        if (g_str_equal(other->sysfs, dev->sysfs)) {
+            return error_set(errp, "the device is attached already");
+        }
+    }
+    return true;
+}
+
+static bool bind_iommufd(VFIODevice *dev, GError **errp)
+{
+    struct vfio_device_bind_iommufd bind = {
+        .argsz = VFIO_BIND_IOMMUFD_ARGSZ,
+        .iommufd = dev->iommufd->fd,
+    };
+
+    if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind)) {
+        return error_set_errno(errp, errno, "error bind device fd=%d to iommufd=%d", dev->fd,
+                               bind.iommufd);
+    }
+    dev->devid = bind.out_devid;
+    TRACE("iommufd_cdev_connect_and_bind", "%s fd %d devid %u", dev->name, dev->fd, dev->devid);
+    return true;
+}
+
+static bool get_info(VFIODevice *dev, GError **errp)
+{
+    struct vfio_device_info info = { .argsz = sizeof(info) };
+
+    if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_GET_INFO, &info)) {
+        return error_set_errno(errp, errno, "VFIO_DEVICE_GET_INFO failed");
+    }
+    dev->flags = info.flags;
+    dev->nr_regions = info.num_regions;
+    dev->nr_irqs = info.num_irqs;
+    TRACE("vfio_device_get_info", "%s flags 0x%x regions %u irqs %u", dev->name, dev->flags,
+          dev->nr_regions, dev->nr_irqs);
+    return true;
+}
+
+/* Whatever fails, vfio_device_detach() undoes as much as there is. */
+static bool attach(VFIODevice *dev, IOMMUFDBackend *be, GError **errp)
+{
+    if (!check_not_attached(dev, errp)) {
+        return false;
+    }
+    dev->fd = vfio_cdev_open(dev->sysfs, errp);
+    if (dev->fd < 0 || !iommufd_backend_connect(be, errp)) {
+        return false;
+    }
+    dev->iommufd = be;
+    dev->accel_told = accel_device_fd_add(dev->fd, errp);
+    return dev->accel_told && bind_iommufd(dev, errp) && vfio_container_attach(dev, errp) &&
+           get_info(dev, errp) && vfio_regions_init(dev, errp);
+}
+
+VFIODevice *vfio_device_attach(const char *sysfs, IOMMUFDBackend *be, GError **errp)
+{
+    char *real = realpath(sysfs, NULL); /* malloc'ed */
+    VFIODevice *dev;
+
+    if (!real) {
+        error_set_errno(errp, errno, "vfio %s: no such host device", sysfs);
+        return NULL;
+    }
+    dev = g_new0(VFIODevice, 1);
+    dev->fd = -1;
+    dev->name = g_path_get_basename(sysfs);
+    dev->sysfs = g_strdup(real);
+    free(real);
+    if (!attach(dev, be, errp)) {
+        g_prefix_error(errp, "vfio %s: ", dev->name);
+        vfio_device_detach(dev);
+        return NULL;
+    }
+    if (!vfio_devices) {
+        vfio_devices = g_ptr_array_new();
+    }
+    g_ptr_array_add(vfio_devices, dev);
+    return dev;
+}
+
+void vfio_device_detach(VFIODevice *dev)
+{
+    if (vfio_devices) {
+        g_ptr_array_remove(vfio_devices, dev);
+    }
+    vfio_regions_fini(dev);
+    vfio_container_detach(dev);
+    if (dev->accel_told) {
+        accel_device_fd_del(dev->fd);
+    }
+    if (dev->iommufd) {
+        iommufd_backend_disconnect(dev->iommufd);
+    }
+    host_fd_close(&dev->fd);
+    g_free(dev->name);
+    g_free(dev->sysfs);
+    g_free(dev);
+}
+
+bool vfio_device_reset(VFIODevice *dev, GError **errp)
+{
+    return !hostcalls->ioctl(dev->fd, VFIO_DEVICE_RESET, NULL) ||
+           error_set_errno(errp, errno, "VFIO_DEVICE_RESET failed");
+}
+
+/* ---- interrupts ---- */
+
+bool vfio_device_get_irq_info(VFIODevice *dev, unsigned index, struct vfio_irq_info *info,
+                              GError **errp)
+{
+    *info = (struct vfio_irq_info) { .argsz = sizeof(*info), .index = index };
+    if (index >= dev->nr_irqs) {
+        return true;
+    }
+    if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_GET_IRQ_INFO, info)) {
+        return error_set_errno(errp, errno, "VFIO_DEVICE_GET_IRQ_INFO (index %u) failed", index);
+    }
+    TRACE("vfio_device_get_irq_info", "%s index %u count %u flags 0x%x", dev->name, index,
+          info->count, info->flags);
+    return true;
+}
+
+static const char *action_name(uint32_t action)
+{
+    return action == VFIO_IRQ_SET_ACTION_TRIGGER  ? "TRIGGER"
+           : action == VFIO_IRQ_SET_ACTION_UNMASK ? "UNMASK"
+                                                  : "MASK";
+}
+
+int vfio_device_set_irqs(VFIODevice *dev, unsigned index, uint32_t action, unsigned start,
+                         unsigned count, const int32_t *fds, GError **errp)
+{
+    static const char *const names[] = { "INTx", "MSI", "MSI-X", "ERR", "REQ" };
+    size_t data = fds ? count * sizeof(*fds) : 0;
+    g_autofree struct vfio_irq_set *set = g_malloc(sizeof(*set) + data);
+    int ret;
+
+    *set = (struct vfio_irq_set) {
+        .argsz = (uint32_t)(sizeof(*set) + data),
+        .flags = action | (fds ? VFIO_IRQ_SET_DATA_EVENTFD : VFIO_IRQ_SET_DATA_NONE),
+        .index = index,
+        .start = start,
+        .count = count,
+    };
+    if (fds) {
+        memcpy(set->data, fds, data);
+    }
+    ret = hostcalls->ioctl(dev->fd, VFIO_DEVICE_SET_IRQS, set);
+    if (ret < 0) {
+        ret = -errno;
+        error_set_errno(errp, -ret, "VFIO_DEVICE_SET_IRQS (%s %s, start %u, count %u) failed",
+                        index < G_N_ELEMENTS(names) ? names[index] : "?", action_name(action),
+                        start, count);
+    }
+    return ret;
+}
+
+void vfio_disable_irqindex(VFIODevice *dev, unsigned index)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (vfio_device_set_irqs(dev, index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, NULL, &err) < 0) {
+        warn_report("vfio %s: %s", dev->name, err->message);
+    }
+}

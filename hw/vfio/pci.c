@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * -device vfio-pci: a PCI device of the host in the guest.
+ *
+ * Realizing is a row of stages, each with its way back; a stage that fails leaves nothing of its
+ * own, and those before it are undone in reverse, as they are when the device goes.
+ */
+#include "hw/vfio/pci.h"
+
+#include <stdio.h>
+
+#include "util/error.h"
+#include "util/trace.h"
+
+typedef PCIDeviceClass VFIOPCIDeviceClass;
+
+DEFINE_OBJECT_TYPE(VFIOPCIDevice, vfio_pci, "vfio-pci", TYPE_PCI_DEVICE, 0)
+
+/* ---- properties ---- */
+
+static bool parse_bdf(const char *text, unsigned *domain, unsigned *bus, unsigned *slot,
+                      unsigned *func)
+{
+    int end = 0;
+
+    if (text[strspn(text, "0123456789abcdefABCDEF:.")]) { /* scanf would take signs and spaces */
+        return false;
+    }
+    if (sscanf(text, "%8x:%2x:%2x.%1x%n", domain, bus, slot, func, &end) != 4) {
+        *domain = 0;
+        if (sscanf(text, "%2x:%2x.%1x%n", bus, slot, func, &end) != 3) {
+            return false;
+        }
+    }
+    return !text[end] && *slot <= 0x1f && *func <= 7;
+}
+
+/* "DDDD:BB:SS.F" or "BB:SS.F" in hex, kept in the long form, which is sysfs's name. */
+static bool host_set(GObject *obj, const Property *prop, void *field, JsonNode *value,
+                     GError **errp)
+{
+    g_autofree char *text = property_value_text(value);
+    unsigned domain, bus, slot, func;
+
+    if (!text || !parse_bdf(text, &domain, &bus, &slot, &func)) {
+        return property_set_bad_value(obj, prop, value, errp);
+    }
+    g_free(*(char **)field);
+    *(char **)field = g_strdup_printf("%04x:%02x:%02x.%x", domain, bus, slot, func);
+    return true;
+}
+
+static JsonNode *host_get(GObject *obj, const Property *prop, const void *field)
+{
+    return json_node_init_string(json_node_alloc(), *(char *const *)field ?: "");
+}
+
+static void host_release(void *field)
+{
+    g_clear_pointer((char **)field, g_free);
+}
+
+static const PropertyKind property_pci_host = { "str", host_set, host_get, NULL, host_release };
+
+static const Property vfio_pci_properties[] = {
+    PROP_("host", property_pci_host, VFIOPCIDevice, host,
+          .help = "Address (bus/device/function) of the host device, example: 04:10.0"),
+    PROP_STRING("sysfsdev", VFIOPCIDevice, sysfsdev,
+                .help = "Host sysfs path of the assigned device"),
+    PROP_LINK("iommufd", VFIOPCIDevice, iommufd, iommufd_backend_get_type,
+              .help = "iommufd object whose address space the device is attached to"),
+    PROP_INT32("rombar", VFIOPCIDevice, rombar, -1, .help = "0 hides the option ROM"),
+    PROP_INT32("bootindex", VFIOPCIDevice, bootindex, -1, .help = "place in the boot order"),
+    PROP_BOOL("x-no-mmap", VFIOPCIDevice, no_mmap, false, .help = "trap all accesses to BARs"),
+    PROP_BOOL("x-no-kvm-msi", VFIOPCIDevice, no_kvm_msi, false,
+              .help = "deliver MSI through this process"),
+    PROP_BOOL("x-no-kvm-msix", VFIOPCIDevice, no_kvm_msix, false,
+              .help = "deliver MSI-X through this process"),
+    PROP_UINT32("x-pci-vendor-id", VFIOPCIDevice, vendor_id, UINT32_MAX),
+    PROP_UINT32("x-pci-device-id", VFIOPCIDevice, device_id, UINT32_MAX),
+    PROP_UINT32("x-pci-sub-vendor-id", VFIOPCIDevice, sub_vendor_id, UINT32_MAX),
+    PROP_UINT32("x-pci-sub-device-id", VFIOPCIDevice, sub_device_id, UINT32_MAX),
+};
+
+/* ---- interrupts ---- */
+
+static bool no_interrupt(VFIOPCIDevice *vdev, GError **errp)
+{
+    return true;
+}
+
+static const struct {
+    bool (*enable)(VFIOPCIDevice *vdev, GError **errp);
+    void (*disable)(VFIOPCIDevice *vdev);
+} interrupts[] = {
+    [VFIO_INT_NONE] = {no_interrupt,      NULL             },
+    [VFIO_INT_INTx] = { vfio_intx_enable, vfio_intx_disable},
+    [VFIO_INT_MSI] = { vfio_msi_enable,  vfio_msi_disable },
+    [VFIO_INT_MSIX] = { vfio_msix_enable, vfio_msix_disable},
+};
+
+/* What cannot be enabled is not tried again until the guest leaves it: hence entered all the same. */
+bool vfio_pci_set_interrupt(VFIOPCIDevice *vdev, VFIOInterrupt interrupt, GError **errp)
+{
+    if (vdev->interrupt == interrupt) {
+        return true;
+    }
+    if (interrupts[vdev->interrupt].disable) {
+        interrupts[vdev->interrupt].disable(vdev);
+    }
+    vdev->interrupt = interrupt;
+    return interrupts[interrupt].enable(vdev, errp);
+}
+
+static bool interrupts_init(VFIOPCIDevice *vdev, GError **errp)
+{
+    if (!vfio_pci_set_interrupt(vdev, VFIO_INT_INTx, errp)) {
+        vdev->interrupt = VFIO_INT_NONE;
+        return false;
+    }
+    return true;
+}
+
+static void interrupts_fini(VFIOPCIDevice *vdev)
+{
+    vfio_pci_set_interrupt(vdev, VFIO_INT_NONE, NULL);
+}
+
+/* ---- life ---- */
+
+static bool attach(VFIOPCIDevice *vdev, GError **errp)
+{
+    g_autofree char *sysfs = NULL;
+
+    if (!vdev->sysfsdev && !vdev->host) {
+        return error_set(errp, "No provided host device: use host=DDDD:BB:SS.F or "
+                               "sysfsdev=/sys/bus/pci/devices/DDDD:BB:SS.F");
+    }
+    sysfs = vdev->sysfsdev ? g_strdup(vdev->sysfsdev)
+                           : g_strdup_printf("/sys/bus/pci/devices/%s", vdev->host);
+    if (!vdev->iommufd) {
+        return error_set(errp,
+                         "vfio %s: there is no iommufd; the legacy group interface is not "
+                         "supported: use -object iommufd,id=ID and iommufd=ID",
+                         vdev->host ?: vdev->sysfsdev);
+    }
+    vdev->vbasedev = vfio_device_attach(sysfs, vdev->iommufd, errp);
+    return vdev->vbasedev;
+}
+
+static void detach(VFIOPCIDevice *vdev)
+{
+    vfio_device_detach(g_steal_pointer(&vdev->vbasedev));
+}
+
+static bool check_is_pci(VFIOPCIDevice *vdev, GError **errp)
+{
+    VFIODevice *vbasedev = vdev->vbasedev;
+
+    if (!(vbasedev->flags & VFIO_DEVICE_FLAGS_PCI)) {
+        return error_set(errp, "it is not a PCI device");
+    }
+    if (vbasedev->nr_regions <= VFIO_PCI_CONFIG_REGION_INDEX ||
+        vbasedev->nr_irqs <= VFIO_PCI_MSIX_IRQ_INDEX) {
+        return error_set(errp, "it has %u regions and %u kinds of interrupts, too few for PCI",
+                         vbasedev->nr_regions, vbasedev->nr_irqs);
+    }
+    return true;
+}
+
+static const struct {
+    bool (*init)(VFIOPCIDevice *vdev, GError **errp);
+    void (*fini)(VFIOPCIDevice *vdev);
+} stages[] = {
+    {attach,                  detach          },
+    { check_is_pci,           NULL            },
+    { vfio_config_init,       vfio_config_fini},
+    { vfio_msix_early_setup,  NULL            }, /* the BARs' maps leave room for the table */
+    { vfio_bars_init,         vfio_bars_fini  },
+    { vfio_rom_init,          vfio_rom_fini   },
+    { vfio_capabilities_init, vfio_msi_fini   },
+    { interrupts_init,        interrupts_fini },
+};
+
+static void undo_stages(VFIOPCIDevice *vdev, size_t n)
+{
+    while (n-- > 0) {
+        if (stages[n].fini) {
+            stages[n].fini(vdev);
+        }
+    }
+}
+
+static bool vfio_pci_realize(PCIDevice *pdev, GError **errp)
+{
+    VFIOPCIDevice *vdev = VFIO_PCI(pdev);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(stages); i++) {
+        if (!stages[i].init(vdev, errp)) {
+            if (vdev->vbasedev) { /* before there is one, the message has its own beginning */
+                g_prefix_error(errp, "vfio %s: ", vdev->vbasedev->name);
+            }
+            undo_stages(vdev, i);
+            return false;
+        }
+    }
+    TRACE("vfio_realize", "%s %04x:%04x", vdev->vbasedev->name,
+          pci_get_word(pdev->config + PCI_VENDOR_ID), pci_get_word(pdev->config + PCI_DEVICE_ID));
+    return true;
+}
+
+static void vfio_pci_exit(PCIDevice *pdev)
+{
+    undo_stages(VFIO_PCI(pdev), G_N_ELEMENTS(stages));
+}
+
+/* ---- reset ---- */
+
+/* Its own state is what the PCI core has reset already; here is the device's. */
+static void vfio_pci_reset(PCIDevice *pdev)
+{
+    VFIOPCIDevice *vdev = VFIO_PCI(pdev);
+    VFIODevice *vbasedev = vdev->vbasedev;
+    uint8_t pm = pci_find_capability(pdev, PCI_CAP_ID_PM);
+    g_autoptr(GError) err = NULL;
+
+    TRACE("vfio_pci_reset", "%s", vbasedev->name);
+    vfio_pci_set_interrupt(vdev, VFIO_INT_NONE, NULL);
+    if (pm && pm <= PCI_CONFIG_SIZE - PCI_PM_SIZEOF) {
+        uint32_t control = vfio_config_read_device(vdev, pm + PCI_PM_CTRL, 2);
+
+        if (control & PCI_PM_CTRL_STATE_MASK) { /* the kernel resets no sleeping device */
+            vfio_config_write_device(vdev, pm + PCI_PM_CTRL,
+                                     control & ~(uint32_t)PCI_PM_CTRL_STATE_MASK, 2);
+        }
+    }
+    /* Even where there is no reset, it stops doing DMA. */
+    vfio_config_write_device(vdev, PCI_COMMAND, 0, 2);
+    if (vbasedev->flags & VFIO_DEVICE_FLAGS_RESET && !vfio_device_reset(vbasedev, &err)) {
+        warn_report("vfio %s: %s", vbasedev->name, err->message);
+        g_clear_error(&err);
+    }
+    if (!vfio_pci_set_interrupt(vdev, VFIO_INT_INTx, &err)) {
+        warn_report("vfio %s: %s", vbasedev->name, err->message);
+    }
+}
+
+/* ---- type ---- */
+
+static void vfio_pci_finalize(GObject *obj)
+{
+    VFIOPCIDevice *vdev = VFIO_PCI(obj);
+
+    /* Kept to the end, for a view of memory may have pointed there. */
+    for (unsigned i = 0; i < PCI_NUM_BARS; i++) {
+        g_free(vdev->bars[i].mmaps);
+    }
+    G_OBJECT_CLASS(vfio_pci_parent_class)->finalize(obj);
+}
+
+static void vfio_pci_init(VFIOPCIDevice *vdev)
+{
+    vdev->intx = (VFIOINTx) { .gsi = -1, .trigger = -1, .resample = -1 };
+}
+
+static void vfio_pci_class_init(VFIOPCIDeviceClass *klass)
+{
+    DeviceClass *dc = DEVICE_CLASS(klass);
+
+    G_OBJECT_CLASS(klass)->finalize = vfio_pci_finalize;
+    dc->desc = "VFIO-based PCI device assignment";
+    dc->category = "Misc";
+    dc->user_creatable = true;
+    dc->hotpluggable = true;
+    klass->express = true;
+    klass->realize = vfio_pci_realize;
+    klass->exit = vfio_pci_exit;
+    klass->reset = vfio_pci_reset;
+    klass->config_read = vfio_pci_read_config;
+    klass->config_write = vfio_pci_write_config;
+    klass->intx_route_changed = vfio_intx_route_changed;
+    object_class_add_properties(klass, vfio_pci_properties, G_N_ELEMENTS(vfio_pci_properties));
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The vfio-pci device: what its files show to each other. */
+#ifndef VIADUCT_HW_VFIO_PCI_H
+#define VIADUCT_HW_VFIO_PCI_H
+
+#include "hw/pci/msi.h"
+#include "hw/pci/pci.h"
+#include "hw/vfio/vfio.h"
+
+typedef struct VFIOPCIDevice VFIOPCIDevice;
+
+/* A part of a BAR that the guest reaches without an exit. */
+typedef struct VFIOMmap {
+    MemoryRegion mr;
+    uint64_t offset, size; /* in the BAR; whole pages */
+} VFIOMmap;
+
+typedef struct VFIOBAR {
+    VFIOPCIDevice *vdev;
+    unsigned nr;
+    MemoryRegion mr;   /* what the guest places; size 0: no such BAR */
+    MemoryRegion trap; /* all of it, below the rest */
+    VFIOMmap *mmaps;
+    unsigned nr_mmaps;
+    void *reserved; /* address space that holds the mmaps */
+    size_t reserved_size;
+    bool failed; /* an access failed, and it was said once */
+} VFIOBAR;
+
+typedef struct VFIOROM {
+    MemoryRegion mr;
+    uint8_t *data; /* read when the guest first looks */
+    size_t size;
+    bool loaded;
+} VFIOROM;
+
+/* MSI-X as the device has it. */
+typedef struct VFIOMSIXInfo {
+    uint8_t cap; /* 0: none */
+    unsigned entries;
+    unsigned table_bar, pba_bar;
+    uint32_t table_offset, pba_offset;
+    bool noresize; /* the kernel cannot add vectors while some are on */
+} VFIOMSIXInfo;
+
+typedef struct VFIOMSIVector {
+    VFIOPCIDevice *vdev;
+    unsigned nr;
+    int trigger;  /* eventfd that the kernel signals, -1: never used */
+    int route;    /* -1: delivered by this process */
+    guint source; /* that delivers it then; 0: masked */
+    bool bound;   /* trigger and route are bound */
+    bool armed;   /* the kernel has the trigger */
+} VFIOMSIVector;
+
+typedef struct VFIOINTx {
+    int gsi; /* that the eventfds are bound to, -1: not bound */
+    int trigger, resample;
+    guint source; /* unmasks here where the kernel cannot by itself */
+    bool armed;
+} VFIOINTx;
+
+/* A function signals in one of these ways at a time; so does the kernel. */
+typedef enum {
+    VFIO_INT_NONE,
+    VFIO_INT_INTx,
+    VFIO_INT_MSI,
+    VFIO_INT_MSIX,
+} VFIOInterrupt;
+
+struct VFIOPCIDevice {
+    PCIDevice parent;
+    /* properties */
+    char *host, *sysfsdev;
+    IOMMUFDBackend *iommufd;
+    uint32_t vendor_id, device_id, sub_vendor_id, sub_device_id; /* UINT32_MAX: the device's own */
+    int32_t rombar, bootindex;
+    bool no_mmap, no_kvm_msi, no_kvm_msix;
+    /* state */
+    VFIODevice *vbasedev;          /* NULL: not realized */
+    uint8_t *emulated_config_bits; /* set: of pdev->config; clear: of the device */
+    bool config_failed;            /* an access failed, and it was said once */
+    VFIOBAR bars[PCI_NUM_BARS];
+    VFIOROM rom;
+    VFIOInterrupt interrupt;
+    VFIOINTx intx;
+    VFIOMSIXInfo msix;
+    VFIOMSIVector *vectors; /* MSI's or MSI-X's */
+    unsigned nr_vectors;    /* that there may be */
+    unsigned nr_enabled;    /* that the kernel has now */
+    unsigned nr_msi;        /* that the guest enabled */
+    bool msix_batch;
+    unsigned batch_first, batch_end; /* vectors that the batch touched */
+};
+
+GType vfio_pci_get_type(void);
+#define TYPE_VFIO_PCI (vfio_pci_get_type())
+#define VFIO_PCI(o)   G_TYPE_CHECK_INSTANCE_CAST((o), TYPE_VFIO_PCI, VFIOPCIDevice)
+
+/* pci.c: leaves one way of signalling and enters another. */
+bool vfio_pci_set_interrupt(VFIOPCIDevice *vdev, VFIOInterrupt interrupt, GError **errp);
+
+/* pci-config.c */
+bool vfio_config_init(VFIOPCIDevice *vdev, GError **errp);
+void vfio_config_fini(VFIOPCIDevice *vdev);
+/* Re-links the capabilities: some are ours, some the device's, some hidden. */
+bool vfio_capabilities_init(VFIOPCIDevice *vdev, GError **errp);
+uint32_t vfio_pci_read_config(PCIDevice *pdev, uint32_t addr, unsigned len);
+void vfio_pci_write_config(PCIDevice *pdev, uint32_t addr, uint32_t val, unsigned len);
+/* The device's own registers; failures read as all ones and are said once. */
+uint32_t vfio_config_read_device(VFIOPCIDevice *vdev, uint32_t addr, unsigned len);
+void vfio_config_write_device(VFIOPCIDevice *vdev, uint32_t addr, uint32_t val, unsigned len);
+
+/* pci-bars.c */
+bool vfio_bars_init(VFIOPCIDevice *vdev, GError **errp);
+void vfio_bars_fini(VFIOPCIDevice *vdev);
+
+/* pci-rom.c */
+bool vfio_rom_init(VFIOPCIDevice *vdev, GError **errp);
+void vfio_rom_fini(VFIOPCIDevice *vdev);
+
+/* pci-intx.c */
+bool vfio_intx_enable(VFIOPCIDevice *vdev, GError **errp);
+void vfio_intx_disable(VFIOPCIDevice *vdev);
+void vfio_intx_route_changed(PCIDevice *pdev);
+
+/* pci-msi.c */
+/* Before BARs are mapped: where table and pending bits are. */
+bool vfio_msix_early_setup(VFIOPCIDevice *vdev, GError **errp);
+bool vfio_msi_setup(VFIOPCIDevice *vdev, uint8_t cap, GError **errp);
+bool vfio_msix_setup(VFIOPCIDevice *vdev, uint8_t cap, GError **errp);
+void vfio_msi_fini(VFIOPCIDevice *vdev);
+bool vfio_msi_enable(VFIOPCIDevice *vdev, GError **errp);
+void vfio_msi_disable(VFIOPCIDevice *vdev);
+/* The guest wrote to the capability while MSI was and is on. */
+void vfio_msi_update(VFIOPCIDevice *vdev);
+bool vfio_msix_enable(VFIOPCIDevice *vdev, GError **errp);
+void vfio_msix_disable(VFIOPCIDevice *vdev);
+/* MSI-X is on: shows that to the device even if no vector is in use. */
+void vfio_msix_settle(VFIOPCIDevice *vdev);
+
+#endif

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Regions of a device: what the kernel says of them, checked before anybody relies on it, and
+ * access to them.  A driver behind VFIO may be anything (mdevs, variant drivers), so sizes and
+ * capability chains are taken as input that may be wrong.
+ */
+#include "hw/vfio/internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "util/error.h"
+#include "util/hostcalls.h"
+
+#define MAX_REGIONS   256
+#define MAX_INFO_SIZE (1U << 20)
+
+/* The kernel's answer, as long as it wants to be; NULL without an error: no such region. */
+static struct vfio_region_info *get_info(VFIODevice *dev, unsigned index, GError **errp)
+{
+    uint32_t argsz = sizeof(struct vfio_region_info);
+    g_autofree struct vfio_region_info *info = g_malloc0(argsz);
+
+    for (;;) {
+        *info = (struct vfio_region_info) { .argsz = argsz, .index = index };
+        if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_GET_REGION_INFO, info)) {
+            if (errno != EINVAL) {
+                error_set_errno(errp, errno, "VFIO_DEVICE_GET_REGION_INFO (region %u) failed",
+                                index);
+            }
+            return NULL;
+        }
+        if (info->argsz <= argsz) {
+            info->argsz = argsz;
+            return g_steal_pointer(&info);
+        }
+        if (info->argsz > MAX_INFO_SIZE) {
+            error_set(errp, "region %u: the kernel's information on it is %u bytes long", index,
+                      info->argsz);
+            return NULL;
+        }
+        argsz = info->argsz;
+        info = g_realloc(info, argsz);
+        memset(info, 0, argsz);
+    }
+}
+
+/*
+ * The capability @id of @info, of at least @size bytes; *@room is what lies from it to the end.
+ * True with *@cap NULL when there is none.  The kernel chains them in ascending order.
+ */
+static bool find_cap(const struct vfio_region_info *info, uint16_t id, size_t size,
+                     const void **cap, size_t *room, GError **errp)
+{
+    uint32_t last = sizeof(*info) - 1;
+
+    *cap = NULL;
+    for (uint32_t at = info->flags & VFIO_REGION_INFO_FLAG_CAPS ? info->cap_offset : 0; at;) {
+        const struct vfio_info_cap_header *header;
+
+        if (at <= last || at % 8 || info->argsz < sizeof(*header) ||
+            at > info->argsz - sizeof(*header)) {
+            return error_set(errp, "region %u: its capabilities are broken at offset %u",
+                             info->index, at);
+        }
+        header = (const void *)((const char *)info + at);
+        *room = info->argsz - at;
+        if (header->id == id) {
+            *cap = header;
+            return *room >= size ||
+                   error_set(errp, "region %u: capability %u is cut off", info->index, id);
+        }
+        last = at;
+        at = header->next;
+    }
+    return true;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const VFIORegionArea *x = a, *y = b;
+
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* Which parts of the region can be mapped. */
+static bool get_areas(VFIORegion *r, const struct vfio_region_info *info, GError **errp)
+{
+    const struct vfio_region_info_cap_sparse_mmap *sparse;
+    uint64_t page = (uint64_t)getpagesize(), end = 0;
+    const void *cap;
+    size_t room;
+
+    if (!(r->flags & VFIO_REGION_INFO_FLAG_MMAP)) {
+        return true;
+    }
+    if (!find_cap(info, VFIO_REGION_INFO_CAP_SPARSE_MMAP, sizeof(*sparse), &cap, &room, errp)) {
+        return false;
+    }
+    sparse = cap;
+    if (!sparse) {
+        r->areas = g_new(VFIORegionArea, 1);
+        r->areas[0] = (VFIORegionArea) { 0, r->size & ~(page - 1) };
+        r->nr_areas = r->areas[0].size != 0;
+        return true;
+    }
+    if (sparse->nr_areas > (room - sizeof(*sparse)) / sizeof(sparse->areas[0])) {
+        return error_set(errp, "region %u: %u mappable areas do not fit in its capability",
+                         info->index, sparse->nr_areas);
+    }
+    r->areas = g_new(VFIORegionArea, sparse->nr_areas);
+    for (unsigned i = 0; i < sparse->nr_areas; i++) {
+        VFIORegionArea area = { sparse->areas[i].offset, sparse->areas[i].size };
+
+        if (area.offset > r->size || area.size > r->size - area.offset ||
+            (area.offset | area.size) % page) {
+            return error_set(errp,
+                             "region %u: mappable area 0x%" PRIx64 "+0x%" PRIx64
+                             " is not whole pages of the region's 0x%" PRIx64 " bytes",
+                             info->index, area.offset, area.size, r->size);
+        }
+        if (area.size) {
+            r->areas[r->nr_areas++] = area;
+        }
+    }
+    qsort(r->areas, r->nr_areas, sizeof(r->areas[0]), by_offset);
+    for (unsigned i = 0; i < r->nr_areas; i++) {
+        if (r->areas[i].offset < end) {
+            return error_set(errp, "region %u: mappable areas overlap at 0x%" PRIx64, info->index,
+                             r->areas[i].offset);
+        }
+        end = r->areas[i].offset + r->areas[i].size;
+    }
+    return true;
+}
+
+static bool region_init(VFIODevice *dev, unsigned index, GError **errp)
+{
+    VFIORegion *r = &dev->regions[index];
+    g_autofree struct vfio_region_info *info = NULL;
+    g_autoptr(GError) err = NULL;
+
+    info = get_info(dev, index, &err);
+    if (!info) {
+        if (err) {
+            g_propagate_error(errp, g_steal_pointer(&err));
+            return false;
+        }
+        return true;
+    }
+    if (info->offset > INT64_MAX || info->size > INT64_MAX - info->offset) {
+        return error_set(errp, "region %u: 0x%" PRIx64 " bytes at 0x%" PRIx64 " cannot be", index,
+                         (uint64_t)info->size, (uint64_t)info->offset);
+    }
+    r->size = info->size;
+    r->offset = info->offset;
+    r->flags = info->flags;
+    return get_areas(r, info, errp);
+}
+
+bool vfio_regions_init(VFIODevice *dev, GError **errp)
+{
+    if (dev->nr_regions > MAX_REGIONS) {
+        return error_set(errp, "the kernel says that it has %u regions", dev->nr_regions);
+    }
+    dev->regions = g_new0(VFIORegion, dev->nr_regions);
+    for (unsigned i = 0; i < dev->nr_regions; i++) {
+        if (!region_init(dev, i, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void vfio_regions_fini(VFIODevice *dev)
+{
+    for (unsigned i = 0; dev->regions && i < dev->nr_regions; i++) {
+        g_free(dev->regions[i].areas);
+    }
+    g_clear_pointer(&dev->regions, g_free);
+}
+
+/* ---- access ---- */
+
+static bool whole(ssize_t done, size_t len)
+{
+    if (done >= 0 && (size_t)done != len) {
+        errno = EIO;
+    }
+    return done >= 0 && (size_t)done == len;
+}
+
+bool vfio_region_read(VFIODevice *dev, unsigned region, uint64_t addr, void *buf, size_t len)
+{
+    off_t offset = (off_t)(dev->regions[region].offset + addr);
+
+    return whole(hostcalls->pread(dev->fd, buf, len, offset), len);
+}
+
+bool vfio_region_write(VFIODevice *dev, unsigned region, uint64_t addr, const void *buf, size_t len)
+{
+    off_t offset = (off_t)(dev->regions[region].offset + addr);
+
+    return whole(hostcalls->pwrite(dev->fd, buf, len, offset), len);
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The machine "q35": one PCI Express root bus, the interrupt controllers and the timer of KVM, and
+ * the few old devices that a guest still counts on.  There is no firmware: when the guest starts,
+ * BARs are assigned, ACPI tables stand in RAM and the kernel is loaded, and so again after each
+ * reset.
+ */
+#include "accel/kvm.h"
+#include "backends/hostmem.h"
+#include "core/accel.h"
+#include "core/machine.h"
+#include "core/runstate.h"
+#include "hw/char/serial.h"
+#include "hw/x86/acpi.h"
+#include "hw/x86/boot.h"
+#include "hw/x86/x86.h"
+#include "util/error.h"
+
+#include <string.h>
+
+#define ACPI_ALIGN 0x10000ULL
+
+typedef struct Q35Machine {
+    Machine parent;
+    X86Topology topology;
+    X86CPUModel *cpu;
+    X86Memory mem;
+    MemoryRegion ram_below_4g, ram_above_4g;
+    X86Boot *boot;
+    X86BootState boot_state;
+    bool loaded; /* RAM holds what the guest starts from: nothing has run yet */
+} Q35Machine;
+
+typedef MachineClass Q35MachineClass;
+
+GType q35_machine_get_type(void);
+DEFINE_OBJECT_TYPE(Q35Machine, q35_machine, "q35-machine", TYPE_MACHINE, 0)
+#define Q35_MACHINE(o) G_TYPE_CHECK_INSTANCE_CAST((o), q35_machine_get_type(), Q35Machine)
+
+/* ---- processors and RAM ---- */
+
+static bool check_cpus(Q35Machine *s, GError **errp)
+{
+    unsigned n = s->topology.cpus;
+    uint32_t highest = x86_apic_id(&s->topology, n - 1);
+
+    if (n > (unsigned)kvm_max_vcpus()) {
+        return error_set(errp, "-smp: %u CPUs are more than KVM takes (%d)", n, kvm_max_vcpus());
+    }
+    if (highest >= (uint32_t)kvm_max_vcpu_id()) {
+        return error_set(errp,
+                         "-smp: with this topology the last CPU's APIC id would be %u, KVM takes "
+                         "ids up to %d",
+                         highest, kvm_max_vcpu_id() - 1);
+    }
+    return true;
+}
+
+static bool create_cpus(Q35Machine *s, GError **errp)
+{
+    for (unsigned i = 0; i < s->topology.cpus; i++) {
+        if (!kvm_create_vcpu(s->cpu, &s->topology, i, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static HostMemoryBackend *find_ram(Machine *m, GError **errp)
+{
+    GObject *obj;
+    HostMemoryBackend *be;
+
+    if (!m->memory_backend) {
+        return host_memory_default("pc.ram", m->config.ram_size, errp);
+    }
+    obj = object_resolve(m->memory_backend);
+    if (!obj || !G_TYPE_CHECK_INSTANCE_TYPE(obj, TYPE_HOST_MEMORY_BACKEND)) {
+        error_set(errp, "memory-backend: there is no memory backend '%s'", m->memory_backend);
+        return NULL;
+    }
+    be = HOST_MEMORY_BACKEND(obj);
+    if (be->size != m->config.ram_size) {
+        error_set(errp, "Machine memory size does not match the size of the memory backend");
+        return NULL;
+    }
+    return be;
+}
+
+static bool create_ram(Q35Machine *s, GError **errp)
+{
+    Machine *m = MACHINE(s);
+    MemoryRegion *root = address_space_memory.root;
+    HostMemoryBackend *be;
+
+    if (!x86_memory_layout(&s->mem, m->config.ram_size, x86_cpu_phys_bits(s->cpu),
+                           x86_cpu_is_amd(s->cpu), errp)) {
+        return false;
+    }
+    be = find_ram(m, errp);
+    if (!be) {
+        return false;
+    }
+    be->used = true;
+    s->mem.ram = be->block.host;
+    ram_block_register(&be->block);
+    memory_transaction_begin();
+    memory_region_init_ram(&s->ram_below_4g, G_OBJECT(s), "ram-below-4g", &be->block, 0,
+                           s->mem.below_4g);
+    memory_region_add_child(root, 0, &s->ram_below_4g, 0);
+    if (s->mem.above_4g) {
+        memory_region_init_ram(&s->ram_above_4g, G_OBJECT(s), "ram-above-4g", &be->block,
+                               s->mem.below_4g, s->mem.above_4g);
+        memory_region_add_child(root, s->mem.above_4g_base, &s->ram_above_4g, 0);
+    }
+    memory_transaction_commit();
+    return true;
+}
+
+/* ---- the board ---- */
+
+static bool create_pci(Q35Machine *s, GError **errp)
+{
+    PCIHostConfig config = {
+        .mem = address_space_memory.root,
+        .io = address_space_io.root,
+        .ecam_base = X86_ECAM_BASE,
+        .ecam_buses = X86_ECAM_BUSES,
+        .mem32 = {s->mem.mem32[0],    s->mem.mem32[1]            },
+        .mem64 = s->mem.mem64,
+        .io_ports = { X86_PORT_PCI_BASE, 0x10000 - X86_PORT_PCI_BASE},
+        .map_intx = x86_map_intx,
+    };
+
+    return pci_host_create(&config, errp);
+}
+
+/* The tree keeps the device; ours is only the reference to make it with. */
+static bool place(Device *dev, GError **errp)
+{
+    bool ok = device_realize_at(dev, "/machine/unattached", NULL, errp);
+
+    g_object_unref(dev);
+    return ok;
+}
+
+static bool create_devices(Q35Machine *s, GError **errp)
+{
+    const MachineConfig *c = &MACHINE(s)->config;
+    Device *rtc = g_object_new(g_type_from_name(TYPE_MC146818_RTC), NULL);
+
+    rtc_set_memory(rtc, s->mem.below_4g, s->mem.above_4g);
+    if (!place(rtc, errp) || !place(g_object_new(g_type_from_name(TYPE_X86_PM), NULL), errp) ||
+        !place(g_object_new(g_type_from_name(TYPE_RESET_CONTROL), NULL), errp)) {
+        return false;
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(c->serial); i++) {
+        char chardev[] = "serial0";
+
+        chardev[6] = (char)('0' + i);
+        if (c->serial[i] && !place(serial_isa_new(i, chardev), errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool q35_create(Machine *m, GError **errp)
+{
+    Q35Machine *s = Q35_MACHINE(m);
+    const MachineConfig *c = &m->config;
+
+    s->topology = (X86Topology) {
+        .cpus = c->cpus,
+        .maxcpus = c->maxcpus,
+        .sockets = c->sockets,
+        .dies = c->dies,
+        .cores = c->cores,
+        .threads = c->threads,
+    };
+    if (!check_cpus(s, errp) || !kvm_create_irqchip(errp)) {
+        return false;
+    }
+    s->cpu = x86_cpu_model_new(c->cpu ?: "host", &s->topology, errp);
+    if (!s->cpu || !create_ram(s, errp)) {
+        return false;
+    }
+    s->boot = x86_boot_new(c, &s->mem, errp);
+    return s->boot && create_cpus(s, errp) && create_pci(s, errp) && create_devices(s, errp);
+}
+
+/* ---- what firmware would have done ---- */
+
+static void raise_last_bus(PCIDevice *dev, void *opaque)
+{
+    uint8_t *last = opaque;
+
+    if (PCI_DEVICE_GET_CLASS(dev)->is_bridge) {
+        *last = MAX(*last, dev->config[PCI_SUBORDINATE_BUS]);
+    }
+}
+
+static AcpiTables build_tables(Q35Machine *s)
+{
+    const MachineConfig *c = &MACHINE(s)->config;
+    g_autofree uint32_t *apic_ids = g_new(uint32_t, c->cpus);
+    AcpiConfig config = { .mem = &s->mem, .cpus = c->cpus, .apic_ids = apic_ids };
+    AcpiTables tables;
+    uint64_t base;
+
+    for (unsigned i = 0; i < c->cpus; i++) {
+        apic_ids[i] = x86_apic_id(&s->topology, i);
+    }
+    memcpy(config.serial, c->serial, sizeof(config.serial));
+    pci_bus_foreach(pci_root_bus(), raise_last_bus, &config.last_bus);
+    /* Once to learn their length, once for the place that this gives them. */
+    tables = acpi_build(&config, 0);
+    base = (s->mem.below_4g - tables.data->len) & -ACPI_ALIGN;
+    g_byte_array_unref(tables.data);
+    return acpi_build(&config, base);
+}
+
+/* RAM as the guest finds it, which may have overwritten it: tables and kernel. */
+static bool load(Q35Machine *s, GError **errp)
+{
+    AcpiTables tables = build_tables(s);
+    g_autoptr(GByteArray) data = tables.data;
+
+    memcpy(x86_memory_ptr(&s->mem, tables.base, data->len), data->data, data->len);
+    memcpy(x86_memory_ptr(&s->mem, X86_RSDP, sizeof(tables.rsdp)), tables.rsdp,
+           sizeof(tables.rsdp));
+    return x86_boot_load(s->boot, tables.base, &s->boot_state, errp);
+}
+
+/* After all devices, PCI's resources among them. */
+static void q35_reset(void *opaque)
+{
+    Q35Machine *s = opaque;
+    g_autoptr(GError) err = NULL;
+
+    if (!s->loaded && !load(s, &err)) {
+        error_report("reset: %s", err->message);
+        system_vmstop_request(RUN_STATE_INTERNAL_ERROR);
+    }
+    kvm_reset(&s->boot_state);
+}
+
+static void q35_vm_state(bool running, RunState state, void *opaque)
+{
+    if (running) {
+        Q35_MACHINE(opaque)->loaded = false;
+    }
+}
+
+static bool q35_ready(Machine *m, GError **errp)
+{
+    Q35Machine *s = Q35_MACHINE(m);
+
+    if (!pci_assign_resources(errp) || !load(s, errp)) {
+        return false;
+    }
+    s->loaded = true;
+    vm_state_add_notifier(q35_vm_state, s);
+    reset_register(q35_reset, s);
+    devices_reset();
+    return true;
+}
+
+static void q35_machine_init(Q35Machine *self)
+{
+}
+
+static void q35_machine_class_init(Q35MachineClass *klass)
+{
+    klass->name = "q35";
+    klass->desc = "PC with PCI Express, without firmware";
+    klass->is_default = true;
+    klass->max_cpus = 4096; /* as names in DSDT allow; KVM has its own limit */
+    klass->create = q35_create;
+    klass->ready = q35_ready;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The part of /dev/iommu's ABI that the program uses.  Where the system's headers have it they are
+ * taken; else (Debian 12's are of Linux 6.1) it is declared here, and the assertions below hold
+ * for either.  Source: Linux include/uapi/linux/iommufd.h.
+ */
+#ifndef VIADUCT_UTIL_LINUX_IOMMUFD_H
+#define VIADUCT_UTIL_LINUX_IOMMUFD_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+#include <stddef.h>
+
+#if __has_include(<linux/iommufd.h>)
+#include <linux/iommufd.h>
+#endif
+
+#ifndef IOMMUFD_TYPE
+#define IOMMUFD_TYPE (';')
+
+struct iommu_destroy {
+    __u32 size;
+    __u32 id;
+};
+
+struct iommu_ioas_alloc {
+    __u32 size;
+    __u32 flags;
+    __u32 out_ioas_id;
+};
+
+struct iommu_iova_range {
+    __aligned_u64 start;
+    __aligned_u64 last;
+};
+
+struct iommu_ioas_iova_ranges {
+    __u32 size;
+    __u32 ioas_id;
+    __u32 num_iovas;
+    __u32 __reserved;
+    __aligned_u64 allowed_iovas;
+    __aligned_u64 out_iova_alignment;
+};
+
+enum {
+    IOMMU_IOAS_MAP_FIXED_IOVA = 1 << 0,
+    IOMMU_IOAS_MAP_WRITEABLE = 1 << 1,
+    IOMMU_IOAS_MAP_READABLE = 1 << 2,
+};
+
+struct iommu_ioas_map {
+    __u32 size;
+    __u32 flags;
+    __u32 ioas_id;
+    __u32 __reserved;
+    __aligned_u64 user_va;
+    __aligned_u64 length;
+    __aligned_u64 iova;
+};
+
+struct iommu_ioas_unmap {
+    __u32 size;
+    __u32 ioas_id;
+    __aligned_u64 iova;
+    __aligned_u64 length;
+};
+
+enum { IOMMU_OPTION_RLIMIT_MODE = 0 };
+enum { IOMMU_OPTION_OP_SET = 0, IOMMU_OPTION_OP_GET = 1 };
+
+struct iommu_option {
+    __u32 size;
+    __u32 option_id;
+    __u16 op;
+    __u16 __reserved;
+    __u32 object_id;
+    __aligned_u64 val64;
+};
+#endif
+
+/* Linux 6.13; headers that have the rest may lack it. */
+#ifndef IOMMU_IOAS_MAP_FILE
+struct iommu_ioas_map_file {
+    __u32 size;
+    __u32 flags;
+    __u32 ioas_id;
+    __s32 fd;
+    __aligned_u64 start;
+    __aligned_u64 length;
+    __aligned_u64 iova;
+};
+#define IOMMU_IOAS_MAP_FILE _IO(IOMMUFD_TYPE, 0x8f)
+#endif
+
+#ifndef IOMMU_DESTROY
+#define IOMMU_DESTROY          _IO(IOMMUFD_TYPE, 0x80)
+#define IOMMU_IOAS_ALLOC       _IO(IOMMUFD_TYPE, 0x81)
+#define IOMMU_IOAS_IOVA_RANGES _IO(IOMMUFD_TYPE, 0x84)
+#define IOMMU_IOAS_MAP         _IO(IOMMUFD_TYPE, 0x85)
+#define IOMMU_IOAS_UNMAP       _IO(IOMMUFD_TYPE, 0x86)
+#define IOMMU_OPTION           _IO(IOMMUFD_TYPE, 0x87)
+#endif
+
+_Static_assert(sizeof(struct iommu_destroy) == 8, "ABI");
+_Static_assert(sizeof(struct iommu_ioas_alloc) == 12, "ABI");
+_Static_assert(sizeof(struct iommu_ioas_iova_ranges) == 32, "ABI");
+_Static_assert(sizeof(struct iommu_ioas_map) == 40, "ABI");
+_Static_assert(sizeof(struct iommu_ioas_map_file) == 40, "ABI");
+_Static_assert(offsetof(struct iommu_ioas_map_file, start) == 16, "ABI");
+_Static_assert(sizeof(struct iommu_ioas_unmap) == 24, "ABI");
+_Static_assert(sizeof(struct iommu_option) == 24, "ABI");
+
+#endif

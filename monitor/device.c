@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* QMP: devices. */
+#include "monitor/command.h"
+
+#include "core/device.h"
+#include "monitor/property.h"
+#include "util/error.h"
+
+static JsonNode *device_list_properties(JsonObject *args, GError **errp)
+{
+    const char *name = json_object_get_string_member(args, "typename");
+    GType type = g_type_from_name(name);
+
+    if (!type || !g_type_is_a(type, TYPE_OBJECT)) {
+        error_set_class(errp, ERROR_CLASS_DEVICE_NOT_FOUND, "Device '%s' not found", name);
+    } else if (!g_type_is_a(type, TYPE_DEVICE)) {
+        error_set(errp, "Parameter 'typename' expects device");
+    } else if (G_TYPE_IS_ABSTRACT(type)) {
+        error_set(errp, "Parameter 'typename' expects a non-abstract device type");
+    } else {
+        return node_of_array(list_type_properties(type));
+    }
+    return NULL;
+}
+
+static const QMPCommand device_commands[] = {
+    {"device-list-properties", device_list_properties, "typename:s"},
+};
+
+MONITOR_COMMANDS(device_commands)

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* QMP: the run state, and how to change it. */
+#include "monitor/command.h"
+
+#include "core/runstate.h"
+#include "util/error.h"
+
+static JsonNode *query_status(JsonObject *args, GError **errp)
+{
+    JsonObject *o = json_object_new();
+
+    json_object_set_boolean_member(o, "running", run_state_is_running());
+    json_object_set_string_member(o, "status", run_state_name(run_state()));
+    return node_of_object(o);
+}
+
+/* A VM that stands still already keeps the reason why. */
+static JsonNode *stop(JsonObject *args, GError **errp)
+{
+    if (run_state_is_running()) {
+        vm_stop(RUN_STATE_PAUSED);
+    }
+    return NULL;
+}
+
+static JsonNode *cont(JsonObject *args, GError **errp)
+{
+    if (run_state() == RUN_STATE_SHUTDOWN || run_state() == RUN_STATE_INTERNAL_ERROR) {
+        error_set(errp, "Resetting the Virtual Machine is required");
+    } else {
+        vm_start();
+    }
+    return NULL;
+}
+
+static JsonNode *quit(JsonObject *args, GError **errp)
+{
+    system_shutdown_request(SHUTDOWN_CAUSE_HOST_QMP_QUIT);
+    return NULL;
+}
+
+static JsonNode *system_reset(JsonObject *args, GError **errp)
+{
+    system_reset_request(SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
+    return NULL;
+}
+
+static JsonNode *system_powerdown(JsonObject *args, GError **errp)
+{
+    system_powerdown_request();
+    return NULL;
+}
+
+static const QMPCommand run_commands[] = {
+    {"query-status",      query_status    },
+    { "stop",             stop            },
+    { "cont",             cont            },
+    { "quit",             quit            },
+    { "system_reset",     system_reset    },
+    { "system_powerdown", system_powerdown},
+};
+
+MONITOR_COMMANDS(run_commands)

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The order of things: what others name by id comes first (objects, chardevs), then the machine
+ * with its memory and vCPUs, then the devices of the command line, then the first reset.
+ */
+#include "system/startup.h"
+
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "accel/kvm.h"
+#include "backends/chardev.h"
+#include "backends/hostmem.h"
+#include "core/device.h"
+#include "core/machine.h"
+#include "core/memory.h"
+#include "core/runstate.h"
+#include "monitor/monitor.h"
+#include "util/error.h"
+#include "util/keyval.h"
+
+#define DEFAULT_RAM (128 * 1024 * 1024)
+#define DEFAULT_CPU "host"
+
+typedef bool (*UseFn)(const char *arg, unsigned index, const OptionUse *use, GError **errp);
+
+static bool foreach_use(GArray *uses, UseFn fn, GError **errp)
+{
+    for (guint i = 0; i < uses->len; i++) {
+        const OptionUse *use = &g_array_index(uses, OptionUse, i);
+
+        if (!fn(use->arg, i, use, errp)) {
+            g_prefix_error(errp, "-%s %s: ", use->name, use->arg);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool add_object(const char *arg, unsigned index, const OptionUse *use, GError **errp)
+{
+    g_autoptr(JsonObject) opts = keyval_parse(arg, "qom-type", NULL, errp);
+
+    return opts && user_object_add(opts, errp);
+}
+
+static bool add_device(const char *arg, unsigned index, const OptionUse *use, GError **errp)
+{
+    g_autoptr(JsonObject) opts = keyval_parse(arg, "driver", NULL, errp);
+
+    return opts && device_add(opts, false, errp);
+}
+
+/* ---- chardevs and their users ---- */
+
+static bool add_chardev(const char *arg, unsigned index, const OptionUse *use, GError **errp)
+{
+    g_autoptr(JsonObject) opts = keyval_parse(arg, "backend", NULL, errp);
+
+    return opts && chardev_new(opts, errp);
+}
+
+static bool add_serial(const char *arg, unsigned index, const OptionUse *use, GError **errp)
+{
+    g_autofree char *id = g_strdup_printf("serial%u", index);
+
+    if (index >= G_N_ELEMENTS(current_machine->config.serial)) {
+        return error_set(errp, "too many serial ports");
+    }
+    if (g_str_equal(arg, "none")) {
+        return true;
+    }
+    current_machine->config.serial[index] = chardev_new_from_spec(arg, id, errp);
+    return current_machine->config.serial[index];
+}
+
+static bool add_serials(const Options *o, GError **errp)
+{
+    static const OptionUse console = { "serial", "stdio" };
+
+    if (!o->serials->len && o->nographic && !o->nodefaults) {
+        return add_serial(console.arg, 0, &console, errp);
+    }
+    return foreach_use(o->serials, add_serial, errp);
+}
+
+/* -mon: QMP on a chardev that -chardev has made. */
+static bool add_mon(const char *arg, GError **errp)
+{
+    g_autoptr(JsonObject) opts = keyval_parse(arg, "chardev", NULL, errp);
+    const char *mode = "readline", *chardev = NULL;
+    bool pretty = false;
+    Chardev *chr;
+
+    if (!opts ||
+        !keyval_check_keys(opts, (const char *[]) { "chardev", "mode", "pretty", "id", NULL },
+                           errp) ||
+        !keyval_get_str(opts, "chardev", &chardev, errp) ||
+        !keyval_get_str(opts, "mode", &mode, errp) ||
+        !keyval_get_bool(opts, "pretty", &pretty, errp)) {
+        return false;
+    }
+    if (!g_str_equal(mode, "control")) {
+        return error_set(errp, "mode=%s is not supported: there is QMP only, mode=control", mode);
+    }
+    if (!chardev) {
+        return error_set(errp, "Parameter 'chardev' is missing");
+    }
+    chr = chardev_find(chardev);
+    if (!chr) {
+        return error_set(errp, "chardev \"%s\" not found", chardev);
+    }
+    return monitor_init_qmp(chr, pretty, errp);
+}
+
+static bool add_monitor(const char *arg, unsigned index, const OptionUse *use, GError **errp)
+{
+    g_autofree char *id = g_strdup_printf("compat_monitor%u", index);
+    Chardev *chr;
+
+    if (g_str_equal(use->name, "mon")) {
+        return add_mon(arg, errp);
+    }
+    if (g_str_equal(arg, "none")) {
+        return true;
+    }
+    chr = chardev_new_from_spec(arg, id, errp);
+    return chr && monitor_init_qmp(chr, g_str_equal(use->name, "qmp-pretty"), errp);
+}
+
+/* ---- the machine ---- */
+
+/* The class called @name, or the default one for NULL; a reference.  NULL: *@names are all. */
+static MachineClass *find_machine(const char *name, char **names)
+{
+    guint n;
+    g_autofree GType *types = g_type_children(TYPE_MACHINE, &n);
+    GString *list;
+
+    for (guint i = 0; i < n; i++) {
+        MachineClass *klass = g_type_class_ref(types[i]);
+
+        if (name ? g_str_equal(klass->name, name) : klass->is_default) {
+            return klass;
+        }
+        g_type_class_unref(klass);
+    }
+    list = g_string_new(NULL);
+    for (guint i = 0; i < n; i++) {
+        g_autoptr(GTypeClass) klass = g_type_class_ref(types[i]);
+
+        g_string_append_printf(list, "%s%s", i ? ", " : "", MACHINE_CLASS(klass)->name);
+    }
+    *names = g_string_free(list, FALSE);
+    return NULL;
+}
+
+/* Options of -machine that are no properties: those that say what is so anyway. */
+static bool take_fixed_option(const char *key, JsonObject *opts, bool *taken, GError **errp)
+{
+    static const struct {
+        const char *key, *value;
+    } fixed[] = {
+        {"accel",           "kvm"},
+        { "kernel-irqchip", "on" },
+        { "acpi",           "on" },
+        { "usb",            "off"},
+        { "vmport",         "off"},
+        { "smm",            "off"},
+        { "hpet",           "off"},
+        { "graphics",       "off"},
+        { "nvdimm",         "off"},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(fixed); i++) {
+        if (g_str_equal(key, fixed[i].key)) {
+            const char *value = NULL;
+
+            *taken = true;
+            return keyval_get_str(opts, key, &value, errp) &&
+                   (g_str_equal(value, fixed[i].value) ||
+                    error_set(errp, "%s=%s is not supported, only %s=%s", key, value, key,
+                              fixed[i].value));
+        }
+    }
+    *taken = false;
+    return true;
+}
+
+static bool set_machine_options(const char *arg, unsigned index, const OptionUse *use,
+                                GError **errp)
+{
+    g_autoptr(JsonObject) opts = keyval_parse(arg, "type", NULL, errp);
+    JsonObjectIter iter;
+    const char *key;
+    JsonNode *value;
+
+    if (!opts) {
+        return false;
+    }
+    json_object_remove_member(opts, "type"); /* make_machine() has seen it */
+    json_object_iter_init_ordered(&iter, opts);
+    while (json_object_iter_next_ordered(&iter, &key, &value)) {
+        bool taken;
+
+        if (!take_fixed_option(key, opts, &taken, errp) ||
+            (!taken && !object_set(G_OBJECT(current_machine), key, value, errp))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The last type that was named counts. */
+static bool make_machine(const Options *o, GError **errp)
+{
+    g_autofree char *name = NULL, *names = NULL;
+    g_autoptr(GTypeClass) klass = NULL;
+
+    for (guint i = 0; i < o->machines->len; i++) {
+        const OptionUse *use = &g_array_index(o->machines, OptionUse, i);
+        g_autoptr(JsonObject) opts = keyval_parse(use->arg, "type", NULL, errp);
+        const char *type = NULL;
+
+        if (!opts || !keyval_get_str(opts, "type", &type, errp)) {
+            g_prefix_error(errp, "-%s %s: ", use->name, use->arg);
+            return false;
+        }
+        if (type) {
+            g_free(name);
+            name = g_strdup(type);
+        }
+    }
+    klass = (GTypeClass *)find_machine(name, &names);
+    if (!klass) {
+        return error_set(errp, "unsupported machine type: \"%s\", supported are: %s", name ?: "",
+                         names);
+    }
+    current_machine = g_object_new(G_TYPE_FROM_CLASS(klass), NULL);
+    return object_tree_add("/", "machine", G_OBJECT(current_machine), errp) &&
+           object_tree_add("/machine", "peripheral", NULL, errp) &&
+           object_tree_add("/machine", "peripheral-anon", NULL, errp) &&
+           object_tree_add("/", "objects", NULL, errp) &&
+           foreach_use(o->machines, set_machine_options, errp);
+}
+
+/* -m, the size of the machine's memory-backend, or the default; the first two must agree. */
+static bool find_ram_size(const Options *o, uint64_t *size, GError **errp)
+{
+    const char *id = current_machine->memory_backend;
+    GObject *backend = id ? object_resolve(id) : NULL;
+
+    *size = o->ram_size ?: DEFAULT_RAM;
+    if (!id) {
+        return true;
+    }
+    if (!backend || !G_TYPE_CHECK_INSTANCE_TYPE(backend, TYPE_HOST_MEMORY_BACKEND)) {
+        return error_set(errp, "Memory backend '%s' not found", id);
+    }
+    *size = HOST_MEMORY_BACKEND(backend)->size;
+    return !o->ram_size || o->ram_size == *size ||
+           error_set(errp, "Machine memory size does not match the size of the memory backend '%s'",
+                     id);
+}
+
+static bool configure_machine(const Options *o, GError **errp)
+{
+    MachineConfig *config = &current_machine->config;
+    const MachineClass *klass = MACHINE_GET_CLASS(current_machine);
+
+    if (!find_ram_size(o, &config->ram_size, errp)) {
+        return false;
+    }
+    if (klass->max_cpus && o->smp.maxcpus > klass->max_cpus) {
+        return error_set(errp, "Invalid SMP CPUs %u. The max CPUs supported by machine '%s' is %u",
+                         o->smp.maxcpus, klass->name, klass->max_cpus);
+    }
+    config->cpus = o->smp.cpus;
+    config->maxcpus = o->smp.maxcpus;
+    config->sockets = o->smp.sockets;
+    config->dies = o->smp.dies;
+    config->cores = o->smp.cores;
+    config->threads = o->smp.threads;
+    config->cpu = o->cpu ?: DEFAULT_CPU;
+    config->kernel = o->kernel;
+    config->initrd = o->initrd;
+    config->append = o->append;
+    config->name = o->name;
+    memcpy(config->uuid, o->uuid, sizeof(config->uuid));
+    config->uuid_set = o->uuid_set;
+    return true;
+}
+
+bool system_start(const Options *o, GError **errp)
+{
+    run_state_policy =
+        (RunStatePolicy) { .no_reboot = o->no_reboot, .no_shutdown = o->no_shutdown };
+    if (o->process) {
+        prctl(PR_SET_NAME, o->process);
+    }
+    if (o->daemonize) {
+        chardev_refuse_stdio("cannot use stdio with -daemonize");
+    }
+    memory_init();
+    return make_machine(o, errp) && foreach_use(o->objects, add_object, errp) &&
+           configure_machine(o, errp) && foreach_use(o->chardevs, add_chardev, errp) &&
+           add_serials(o, errp) && foreach_use(o->monitors, add_monitor, errp) && kvm_init(errp) &&
+           MACHINE_GET_CLASS(current_machine)->create(current_machine, errp) &&
+           foreach_use(o->devices, add_device, errp) &&
+           MACHINE_GET_CLASS(current_machine)->ready(current_machine, errp);
+}
+
+void system_cleanup(void)
+{
+    devices_shutdown();
+    monitor_cleanup(); /* the events of the devices' end were the last */
+    chardev_cleanup_all();
+}

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What the guest's tests share. A test is sourced after this; it ends at its first failure.
+
+disk=/dev/nvme0n1
+pci=/sys/bus/pci/devices
+
+say() { echo "guest: $*"; }
+fail() { say "FAILED: $*"; exit 1; }
+
+# The driver binds in its own time: wait for its disk.
+disk_ready() {
+    local i=0
+    while [ ! -b $disk ]; do
+        i=$((i + 1))
+        [ $i -lt 300 ] || fail "no $disk after 30 s"
+        usleep 100000
+    done
+    for device in /sys/bus/pci/drivers/nvme/0*; do
+        say "nvme driver bound to ${device##*/} ($(cat "$device/vendor"):$(cat "$device/device"))"
+    done
+}
+
+text_read() { say "disk says: $(dd if=$disk bs=512 count=1 iflag=direct status=none | head -n 1)"; }
+
+# written [COUNT]: random megabytes to the second megabyte of the disk, and back, past the caches.
+written() {
+    local n=${1:-1} sum back
+    dd if=/dev/urandom of=/tmp/data bs=1M count=$n status=none
+    dd if=/tmp/data of=$disk bs=1M seek=1 oflag=direct conv=fsync status=none || fail "write"
+    sum=$(sha256sum </tmp/data)
+    back=$(dd if=$disk bs=1M skip=1 count=$n iflag=direct status=none | sha256sum)
+    [ "$sum" = "$back" ] || fail "what was read back is not what was written"
+    say "wrote $n MiB, read it back, compared: equal"
+    say "sha256 ${sum%% *}"
+}
+
+interrupts() {
+    local lines
+    lines=$(grep nvme /proc/interrupts) || fail "no interrupt of the nvme in /proc/interrupts"
+    echo "$lines" | awk -v cpus="$(nproc)" '{
+        n = 0
+        for (i = 2; i <= cpus + 1; i++) n += $i
+        all += n
+        print "guest: interrupts of " $NF ": " n
+    } END { exit all == 0 }' || fail "the nvme never interrupted"
+}
+
+no_errors() {
+    ! dmesg | grep -iE 'nvme.*(timeout|error|abort|reset)|I/O error' || fail "the kernel complains"
+}

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What the lab's tests share. They run in the lab host, with the environment that
+# scripts/lab/run gives them; only /tmp and /run can be written.
+
+set -euo pipefail
+
+nvme=0000:00:02.0
+nic=0000:00:03.0
+pci=/sys/bus/pci/devices
+log=/tmp/vmm.log
+mem=512M
+smp=1
+
+# vfio DEVICE…: the options that pass devices of the lab host through.
+vfio() {
+    local host
+    echo -object iommufd,id=iommufd0
+    for host in "$@"; do echo "-device vfio-pci,host=$host,iommufd=iommufd0"; done
+}
+
+say() { echo "host: $*"; }
+fail() { say "FAILED: $*"; exit 1; }
+
+# rebind DEVICE DRIVER
+rebind() {
+    echo "$2" >"$pci/$1/driver_override"
+    [ ! -e "$pci/$1/driver" ] || echo "$1" >"$pci/$1/driver/unbind"
+    echo "$1" >/sys/bus/pci/drivers_probe
+    [ "$(basename "$(readlink -f "$pci/$1/driver")")" = "$2" ] || fail "$1 not bound to $2"
+}
+
+# bind DEVICE: hand a device over to vfio-pci.
+bind() {
+    rebind "$1" vfio-pci
+    say "$1 ($(<"$pci/$1/vendor"):$(<"$pci/$1/device")) is bound to vfio-pci:" \
+        "/dev/vfio/devices/$(ls "$pci/$1/vfio-dev")"
+}
+
+# vmm_start TEST OPTION…: start the program with a guest that runs tests/lab/guest/TEST; what it
+# prints comes live and goes to $log; $vmm is its process.
+vmm_start() {
+    local test=$1
+    shift
+    : >"$log"
+    "$VIADUCT" -machine q35 -accel kvm -cpu host -nodefaults -display none -serial stdio \
+        -m "$mem" -smp "$smp" -kernel "${kernel:-$LAB_KERNEL}" -initrd "${initrd:-$LAB_GUEST}" \
+        -append "console=ttyS0 lapic=notscdeadline quiet panic=-1 ${append:-} test=$test" \
+        "$@" ${LAB_OPTS:-} </dev/null > >(tee "$log" | tr -d '\r') 2>&1 &
+    vmm=$!
+}
+
+# vmm_end: wait for the program, which must exit with status 0.
+vmm_end() {
+    local status=0
+    wait "$vmm" || status=$?
+    say "the VMM exited with status $status"
+    [ $status = 0 ] || fail "it should have been 0"
+    ! grep -q 'guest: .*FAILED' "$log" || fail "the guest's test failed"
+}
+
+vmm() {
+    vmm_start "$@"
+    vmm_end
+}
+
+# until SECONDS COMMAND…: until the command succeeds.
+until_true() {
+    local n=$(($1 * 10))
+    shift
+    while ! "$@"; do
+        n=$((n - 1))
+        [ $n -gt 0 ] || fail "waited in vain for: $*"
+        sleep 0.1
+    done
+}
+
+# seen TEXT [TIMES]: has the guest or the program said it (so often)?
+seen() { [ "$(grep -c -- "$1" "$log")" -ge "${2:-1}" ]; }
+
+# expect TEXT: it must have been said.
+expect() { seen "$1" || fail "nothing said: $1"; }
+
+qmp() { python3 -IS "$LAB_ROOT/tests/lab/qmp.py" "$@"; }
+
+# free DEVICE: nobody has it open any more.
+device_free() {
+    local node
+    node=/dev/vfio/devices/$(ls "$pci/$1/vfio-dev")
+    ! ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q -- "-> $node$" || fail "$node is still open"
+    say "$1 is free again"
+}

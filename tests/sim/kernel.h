@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A simulated kernel behind util/hostcalls: /dev/iommu and VFIO devices, as far as they are used.
+ * It refuses what Linux 7.2 refuses, keeps a log of what it was asked, can fail any call, and
+ * knows what is left open.
+ */
+#ifndef VIADUCT_TESTS_SIM_KERNEL_H
+#define VIADUCT_TESTS_SIM_KERNEL_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "util/hostcalls.h"
+#include "util/linux-vfio.h"
+
+#define SIM_MAJOR 510
+
+typedef struct SimRegion {
+    uint64_t size;
+    uint32_t flags; /* VFIO_REGION_INFO_FLAG_*; _CAPS is set when there are some */
+    GByteArray *caps; /* as they follow struct vfio_region_info; NULL: none */
+    int backing;      /* memfd: what the device's registers hold */
+} SimRegion;
+
+typedef struct SimDevice {
+    unsigned minor; /* /dev/vfio/devices/vfioMINOR */
+    unsigned wrong_minor; /* what fstat says instead, if not 0 */
+    uint32_t flags, nr_regions, nr_irqs;
+    SimRegion regions[VFIO_PCI_NUM_REGIONS];
+    uint8_t config[4096];
+    struct {
+        uint32_t count, flags;
+    } irqs[VFIO_PCI_NUM_IRQS];
+    unsigned vectors_max; /* that can be had; 0: all */
+    bool no_unmask_eventfd;
+    /* state */
+    bool bound;
+    uint32_t devid, hwpt;
+    int irq_index; /* which is on, -1: none */
+    GArray *triggers;
+    int unmask;
+    unsigned resets, unmasks;
+} SimDevice;
+
+typedef struct SimExtent {
+    uint64_t iova, length, start; /* start: in the file, or address */
+    int fd;                       /* -1: by address */
+    bool readonly;
+} SimExtent;
+
+/* Puts it in the place of libc. */
+void sim_init(void);
+/* A device with this minor number: a function that has a config region and nothing else. */
+SimDevice *sim_device_new(unsigned minor);
+void sim_device_free(SimDevice *dev);
+void sim_region_set(SimDevice *dev, unsigned index, uint64_t size, uint32_t flags);
+/* Memory behind a BAR. */
+void sim_region_poke(SimDevice *dev, unsigned index, uint64_t addr, uint32_t val);
+uint32_t sim_region_peek(SimDevice *dev, unsigned index, uint64_t addr);
+
+/* One line a call since the last time; g_free it. */
+char *sim_take_log(void);
+/* Puts a line of the test's own into the log. */
+void sim_note(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+/* The @nth call from now on fails with EIO (1: the next one; 0: none), once. */
+void sim_fail(unsigned nth);
+/* Whether it did. */
+bool sim_failed(void);
+/* Descriptors and maps of device memory that are open. */
+unsigned sim_open_things(void);
+/* What is mapped in IOAS @id, by iova; NULL if there is no such IOAS. */
+const GArray *sim_ioas(uint32_t id);
+/* A descriptor of a fresh /dev/iommu, for tests that hand one over. */
+int sim_open_iommu(void);
+/* The device signals a vector of the interrupt kind that is on; false if nobody listens. */
+bool sim_fire(SimDevice *dev, unsigned vector);
+
+#endif

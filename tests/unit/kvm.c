@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * KVM for real: small guests in 64-bit mode on this host's /dev/kvm; skipped where that is not to
+ * be had.  A guest speaks by bytes to port 0x500 and ends by a byte to port 0x501.
+ */
+#include "accel/kvm.h"
+
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/accel.h"
+#include "core/device.h"
+#include "core/irq.h"
+#include "core/lock.h"
+#include "core/memory.h"
+#include "core/runstate.h"
+
+#define RAM_SIZE 0x100000
+#define MMIO     0x100000
+#define GDT      0x1000
+#define IDT      0x2000
+#define PML4     0x3000
+#define COUNTER  0x6000
+#define AP_SEEN  0x6008
+#define CODE     0x8000
+#define AP_CODE  0x9000
+#define STR_(x)  #x
+#define STR(x)   STR_(x)
+
+/* clang-format off */
+#define GUEST(name, mode, text)                                                                    \
+    extern const char name[], name##_end[];                                                        \
+    __asm__(".pushsection .rodata\n.balign 256\n" mode "\n"                                        \
+            #name ":\n" text "\n" #name "_end:\n.code64\n.popsection\n")
+
+#define SAY "mov $0x500, %edx; outb %al, %dx;"
+#define END "mov $0x501, %edx; outb %al, %dx; 1: hlt; jmp 1b;"
+#define APIC_ENABLE "mov $0x80f, %ecx; xor %edx, %edx; mov $0x1ff, %eax; wrmsr;"
+#define X2APIC_ON "mov $0x1b, %ecx; rdmsr; or $0x400, %eax; wrmsr;"
+
+/* Port, string and memory accesses; where nothing is, all ones. */
+GUEST(guest_exits, ".code64",
+      "mov $'A', %al;" SAY
+      "lea 3f(%rip), %rsi; mov $3, %ecx; rep outsb;"
+      "movl $0x12345678, " STR(MMIO) ";"
+      "mov " STR(MMIO) " + 4, %eax;" SAY
+      "mov " STR(MMIO) " + 0x80000, %al; cmp $0xff, %al; jne 2f; mov $'1', %al;" SAY
+      "2: " END
+      "3: .ascii \"xyz\"");
+
+/* A triple fault: a page that is not there, and no IDT. */
+GUEST(guest_fault, ".code64",
+      "mov $'F', %al;" SAY
+      "lidt 1f(%rip); movabs 0x123456789000, %al;"
+      "1: .skip 10");
+
+/* Runs for ever, counting. */
+GUEST(guest_count, ".code64", "1: incq " STR(COUNTER) "; jmp 1b");
+
+/* Wakes the other processors by x2APIC and waits until each has counted itself. */
+#define WAKE                                                                                       \
+    "movl $0, " STR(AP_SEEN) ";" X2APIC_ON                                                         \
+    "mov $0x830, %ecx; xor %edx, %edx; mov $0xc4500, %eax; wrmsr; mov $0xc4609, %eax; wrmsr;"      \
+    "1: pause; cmpl $2, " STR(AP_SEEN) "; jne 1b;"
+GUEST(guest_wake, ".code64", WAKE "mov $'W', %al;" SAY END);
+GUEST(guest_wake_only, ".code64", WAKE "mov $'R', %al;" SAY "1: hlt; jmp 1b");
+
+/* In real mode; the second half is the handler of vector 0x40. */
+GUEST(guest_ap, ".code16",
+      X2APIC_ON APIC_ENABLE "lock incl " STR(AP_SEEN) "; sti; 1: hlt; jmp 1b;"
+      ".balign 128; mov $'I', %al;" SAY END);
+
+/* Waits for one interrupt, vector 0x40, whose handler is its second half. */
+GUEST(guest_irq, ".code64",
+      X2APIC_ON APIC_ENABLE
+      "lidt 2f(%rip); mov $'R', %al;" SAY "sti; 1: hlt; jmp 1b;"
+      "2: .word 0xfff; .quad " STR(IDT) ";"
+      ".balign 256; mov $'I', %al;" SAY END);
+
+/* Runs into memory that is none. */
+GUEST(guest_lost, ".code64", "mov $" STR(MMIO) ", %eax; jmp *%rax");
+/* clang-format on */
+
+static char *ram;
+static GString *said;
+static uint64_t mmio_written;
+static const char *unusable; /* why there is no KVM */
+
+static void port_write(void *opaque, uint64_t addr, uint64_t data, unsigned size)
+{
+    g_assert_cmpuint(size, ==, 1);
+    if (addr == 0) {
+        g_string_append_c(said, data);
+    } else {
+        system_shutdown_request(SHUTDOWN_CAUSE_GUEST_SHUTDOWN);
+    }
+}
+
+static uint64_t mmio_read(void *opaque, uint64_t addr, unsigned size)
+{
+    return addr == 4 ? 'Z' : 0;
+}
+
+static void mmio_write(void *opaque, uint64_t addr, uint64_t data, unsigned size)
+{
+    mmio_written = addr << 32 | data;
+}
+
+static void reset(void *opaque)
+{
+    const X86BootState boot = {
+        .long_mode = true,
+        .rip = CODE,
+        .rsp = CODE,
+        .cr3 = PML4,
+        .gdt_base = GDT,
+        .gdt_limit = 0x1f,
+    };
+
+    kvm_reset(&boot);
+}
+
+/* Page tables that map the first GiB to itself, a GDT, an interrupt gate for vector 0x40. */
+static void fill_tables(void)
+{
+    uint64_t *pml4 = (void *)(ram + PML4), *pdpt = pml4 + 512, *pd = pdpt + 512;
+    uint64_t *gdt = (void *)(ram + GDT), *idt = (void *)(ram + IDT);
+    uint64_t handler = CODE + 256;
+
+    pml4[0] = (PML4 + 0x1000) | 3;
+    pdpt[0] = (PML4 + 0x2000) | 3;
+    for (unsigned i = 0; i < 512; i++) {
+        pd[i] = (uint64_t)i << 21 | 0x83;
+    }
+    gdt[2] = 0x00af9b000000ffff;
+    gdt[3] = 0x00cf93000000ffff;
+    /* And for real mode. */
+    *(uint32_t *)(void *)(ram + 0x40 * 4) = (AP_CODE >> 4) << 16 | 128;
+    idt[0x40 * 2] = (handler & 0xffff) | 0x10 << 16 | 0x8eULL << 40 | (handler >> 16) << 48;
+}
+
+static void load(const char *code, const char *end)
+{
+    memcpy(ram + CODE, code, end - code);
+    memcpy(ram + AP_CODE, guest_ap, guest_ap_end - guest_ap);
+    g_string_truncate(said, 0);
+}
+
+#define LOAD(guest) load(guest, guest##_end)
+
+static gboolean too_late(gpointer opaque)
+{
+    g_error("the guest does not end; it said '%s'", said->str);
+    return G_SOURCE_REMOVE;
+}
+
+/* From reset until it ends. */
+static void run(void)
+{
+    guint watchdog = g_timeout_add_seconds(20, too_late, NULL);
+
+    reset(NULL);
+    vm_start();
+    g_assert_cmpint(main_loop_run(), ==, 0);
+    g_source_remove(watchdog);
+}
+
+static bool no_kvm(void)
+{
+    if (unusable) {
+        g_test_skip(unusable);
+    }
+    return unusable != NULL;
+}
+
+static void test_exits(void)
+{
+    if (no_kvm()) {
+        return;
+    }
+    LOAD(guest_exits);
+    run();
+    g_assert_cmpstr(said->str, ==, "AxyzZ1");
+    g_assert_cmphex(mmio_written, ==, 0x12345678);
+}
+
+static void test_triple_fault(void)
+{
+    if (no_kvm()) {
+        return;
+    }
+    /* With -no-reboot the reset is an end. */
+    run_state_policy.no_reboot = true;
+    LOAD(guest_fault);
+    run();
+    g_assert_cmpstr(said->str, ==, "F");
+    run_state_policy.no_reboot = false;
+    LOAD(guest_exits);
+    run();
+    g_assert_cmpstr(said->str, ==, "AxyzZ1");
+}
+
+static uint64_t counter(void)
+{
+    return __atomic_load_n((uint64_t *)(void *)(ram + COUNTER), __ATOMIC_RELAXED);
+}
+
+static void test_pause(void)
+{
+    if (no_kvm()) {
+        return;
+    }
+    LOAD(guest_count);
+    reset(NULL);
+    for (int i = 0; i < 50; i++) {
+        uint64_t before = counter(), still;
+
+        vm_start();
+        for (int ms = 0; counter() == before; ms++) {
+            g_assert_cmpint(ms, <, 20000);
+            g_usleep(1000);
+        }
+        vm_stop(RUN_STATE_PAUSED);
+        still = counter();
+        g_usleep(1000);
+        g_assert_cmpuint(counter(), ==, still);
+    }
+}
+
+static void test_wake(void)
+{
+    if (no_kvm()) {
+        return;
+    }
+    /* Twice: a reset must put the others back to waiting, and the APIC out of x2APIC mode. */
+    for (int i = 0; i < 2; i++) {
+        LOAD(guest_wake);
+        run();
+        g_assert_cmpstr(said->str, ==, "W");
+    }
+}
+
+static gboolean signal_when_ready(gpointer opaque)
+{
+    uint64_t one = 1;
+
+    if (said->len) {
+        g_assert_cmpint(write(GPOINTER_TO_INT(opaque), &one, sizeof(one)), ==, sizeof(one));
+        return G_SOURCE_REMOVE;
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+/* A route that follows another, which is there to make a wrong number show. */
+static void deliver(const char *guest, const char *guest_end, MSIMessage msg)
+{
+    const MSIMessage wrong = { 0xfee00000, 0x41 };
+    g_autoptr(GError) err = NULL;
+    int fd = eventfd(0, EFD_CLOEXEC);
+    int other = irq_route_add(wrong, &err), route = irq_route_add(wrong, &err);
+
+    g_assert_cmpint(other, >=, 24);
+    g_assert_cmpint(route, ==, other + 1);
+    irq_route_update(route, msg);
+    g_assert_true(irq_bind(route, fd, -1, &err));
+    g_assert_true(irq_routes_commit(&err));
+    load(guest, guest_end);
+    g_timeout_add(1, signal_when_ready, GINT_TO_POINTER(fd));
+    run();
+    g_assert_cmpstr(said->str, ==, "RI");
+    irq_unbind(route, fd);
+    irq_route_release(other);
+    g_assert_cmpint(irq_route_add(wrong, &err), ==, other);
+    irq_route_release(other);
+    irq_route_release(route);
+    g_assert_true(irq_routes_commit(&err));
+    g_assert_no_error(err);
+    close(fd);
+}
+
+static void test_irqfd(void)
+{
+    if (no_kvm()) {
+        return;
+    }
+    deliver(guest_irq, guest_irq_end, (MSIMessage) { 0xfee00000, 0x40 });
+}
+
+/* To APIC id 256: by the extension's bits, and by the address's upper half. */
+static void test_far_apic(void)
+{
+    if (no_kvm()) {
+        return;
+    }
+    deliver(guest_wake_only, guest_wake_only_end, (MSIMessage) { 0xfee00020, 0x40 });
+    deliver(guest_wake_only, guest_wake_only_end, (MSIMessage) { 0x100fee00000, 0x40 });
+}
+
+static gboolean end_when_stopped(gpointer opaque)
+{
+    if (run_state() != RUN_STATE_INTERNAL_ERROR) {
+        return G_SOURCE_CONTINUE;
+    }
+    g_string_append_c(said, '!');
+    system_shutdown_request(SHUTDOWN_CAUSE_HOST_QMP_QUIT);
+    return G_SOURCE_REMOVE;
+}
+
+/* What KVM cannot run pauses the VM, and a reset makes it good again. */
+static void test_internal_error(void)
+{
+    if (no_kvm()) {
+        return;
+    }
+    LOAD(guest_lost);
+    g_timeout_add(1, end_when_stopped, NULL);
+    run();
+    g_assert_cmpstr(said->str, ==, "!");
+    LOAD(guest_exits);
+    run();
+    g_assert_cmpstr(said->str, ==, "AxyzZ1");
+}
+
+static bool set_up(GError **errp)
+{
+    static const MemoryRegionOps port_ops = { .write = port_write, .min_size = 1, .max_size = 1 };
+    static const MemoryRegionOps mmio_ops = {
+        .read = mmio_read,
+        .write = mmio_write,
+        .min_size = 4,
+        .max_size = 4,
+    };
+    /* Three of many: the second socket's ids start at 256. */
+    static const X86Topology topo = { 258, 258, 2, 1, 129, 1 };
+    static const unsigned indices[] = { 0, 1, 129 };
+    static RAMBlock block = { .idstr = "ram", .size = RAM_SIZE, .page_size = 4096, .fd = -1 };
+    static MemoryRegion ram_region, port_region, mmio_region;
+    g_autoptr(X86CPUModel) model = NULL;
+
+    ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    g_assert_true(ram != MAP_FAILED);
+    block.host = ram;
+    fill_tables();
+    said = g_string_new(NULL);
+    memory_init();
+    memory_region_init_ram(&ram_region, NULL, "ram", &block, 0, RAM_SIZE);
+    memory_region_add_child(address_space_memory.root, 0, &ram_region, 0);
+    memory_region_init_io(&mmio_region, NULL, &mmio_ops, NULL, "mmio", 0x1000);
+    memory_region_add_child(address_space_memory.root, MMIO, &mmio_region, 0);
+    memory_region_init_io(&port_region, NULL, &port_ops, NULL, "ports", 2);
+    memory_region_add_child(address_space_io.root, 0x500, &port_region, 0);
+    if (!kvm_init(errp) || !kvm_create_irqchip(errp)) {
+        return false;
+    }
+    model = x86_cpu_model_new("host", &topo, errp);
+    for (unsigned i = 0; model && i < G_N_ELEMENTS(indices); i++) {
+        if (!kvm_create_vcpu(model, &topo, indices[i], errp)) {
+            return false;
+        }
+    }
+    reset_register(reset, NULL);
+    return model;
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GError) err = NULL;
+
+    g_test_init(&argc, &argv, NULL);
+    machine_lock();
+    if (!set_up(&err)) {
+        unusable = err->message;
+    }
+    g_test_add_func("/kvm/exits", test_exits);
+    g_test_add_func("/kvm/triple-fault", test_triple_fault);
+    g_test_add_func("/kvm/pause", test_pause);
+    g_test_add_func("/kvm/wake", test_wake);
+    g_test_add_func("/kvm/irqfd", test_irqfd);
+    g_test_add_func("/kvm/far-apic", test_far_apic);
+    g_test_add_func("/kvm/internal-error", test_internal_error);
+    return g_test_run();
+}
