@@ -5,8 +5,8 @@
  * and is told when it has gone.
  *
  * Output goes straight to the descriptor; only what it does not take is queued, and an event source
- * empties the queue.  An error other than "not now" is met there too, so that chardev_write(), which
- * a vCPU thread may be in, never closes anything.
+ * empties the queue.  An error other than "not now" is met there too, so that chardev_write(),
+ * which a vCPU thread may be in, never closes anything.
  */
 #include "backends/chardev-private.h"
 
@@ -406,12 +406,9 @@ Chardev *chardev_new_from_spec(const char *spec, const char *id, GError **errp)
         const char *backend;
         JsonObject *(*options)(const char *rest, GError **errp);
     } forms[] = {
-        {"stdio",  "stdio",  no_options  },
-        { "null",  "null",   no_options  },
-        { "pty",   "pty",    no_options  },
-        { "file:", "file",   file_options},
-        { "unix:", "socket", unix_options},
-        { "tcp:",  "socket", tcp_options },
+        { "stdio", "stdio", no_options },    { "null", "null", no_options },
+        { "pty", "pty", no_options },        { "file:", "file", file_options },
+        { "unix:", "socket", unix_options }, { "tcp:", "socket", tcp_options },
     };
 
     if (g_str_has_prefix(spec, "chardev:")) {

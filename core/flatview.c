@@ -265,7 +265,11 @@ void flat_view_rw(const FlatView *view, uint64_t addr, void *buf, uint64_t len, 
             if (is_write && r->readonly) {
                 /* dropped */
             } else if (r->mr->kind == REGION_IO) {
-                n = MIN(n, 8);
+                /*
+                 * Where the access starts decides who takes all of it: a register that another
+                 * region lies over (port 0xcf9 over 0xcf8) still has its full width.
+                 */
+                n = MIN(MIN(len, 8), r->mr->size - (addr - r->addr + r->offset));
                 io_rw(r, addr - r->addr + r->offset, p, (unsigned)n, is_write);
             } else if (is_write) {
                 memcpy((char *)memory_range_host(r) + (addr - r->addr), p, n);

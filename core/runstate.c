@@ -32,15 +32,15 @@ static const struct {
     const char *name;
     bool guest;
 } causes[] = {
-    [SHUTDOWN_CAUSE_NONE] = {"none",                   false},
-    [SHUTDOWN_CAUSE_HOST_ERROR] = { "host-error",            false},
-    [SHUTDOWN_CAUSE_HOST_QMP_QUIT] = { "host-qmp-quit",         false},
-    [SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET] = { "host-qmp-system-reset", false},
-    [SHUTDOWN_CAUSE_HOST_SIGNAL] = { "host-signal",           false},
-    [SHUTDOWN_CAUSE_HOST_UI] = { "host-ui",               false},
-    [SHUTDOWN_CAUSE_GUEST_SHUTDOWN] = { "guest-shutdown",        true },
-    [SHUTDOWN_CAUSE_GUEST_RESET] = { "guest-reset",           true },
-    [SHUTDOWN_CAUSE_GUEST_PANIC] = { "guest-panic",           true },
+    [SHUTDOWN_CAUSE_NONE] = { "none", false },
+    [SHUTDOWN_CAUSE_HOST_ERROR] = { "host-error", false },
+    [SHUTDOWN_CAUSE_HOST_QMP_QUIT] = { "host-qmp-quit", false },
+    [SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET] = { "host-qmp-system-reset", false },
+    [SHUTDOWN_CAUSE_HOST_SIGNAL] = { "host-signal", false },
+    [SHUTDOWN_CAUSE_HOST_UI] = { "host-ui", false },
+    [SHUTDOWN_CAUSE_GUEST_SHUTDOWN] = { "guest-shutdown", true },
+    [SHUTDOWN_CAUSE_GUEST_RESET] = { "guest-reset", true },
+    [SHUTDOWN_CAUSE_GUEST_PANIC] = { "guest-panic", true },
 };
 
 const char *run_state_name(RunState s)

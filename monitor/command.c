@@ -77,12 +77,8 @@ static const struct {
     const char *name;
     bool (*is)(JsonNode *node);
 } types[] = {
-    {'s',  "string",  is_string},
-    { 'b', "boolean", is_bool  },
-    { 'i', "integer", is_int   },
-    { 'n', "number",  is_number},
-    { 'o', "object",  is_object},
-    { 'a', "array",   is_array },
+    { 's', "string", is_string }, { 'b', "boolean", is_bool },  { 'i', "integer", is_int },
+    { 'n', "number", is_number }, { 'o', "object", is_object }, { 'a', "array", is_array },
 };
 
 /* @spec: the type's letter and perhaps '?'. */

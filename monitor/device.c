@@ -24,7 +24,7 @@ static JsonNode *device_list_properties(JsonObject *args, GError **errp)
 }
 
 static const QMPCommand device_commands[] = {
-    {"device-list-properties", device_list_properties, "typename:s"},
+    { "device-list-properties", device_list_properties, "typename:s" },
 };
 
 MONITOR_COMMANDS(device_commands)

@@ -78,12 +78,9 @@ static JsonNode *query_chardev(JsonObject *args, GError **errp)
 }
 
 static const QMPCommand misc_commands[] = {
-    {"query-version",   query_version },
-    { "query-commands", query_commands},
-    { "query-name",     query_name    },
-    { "query-uuid",     query_uuid    },
-    { "query-kvm",      query_kvm     },
-    { "query-chardev",  query_chardev },
+    { "query-version", query_version }, { "query-commands", query_commands },
+    { "query-name", query_name },       { "query-uuid", query_uuid },
+    { "query-kvm", query_kvm },         { "query-chardev", query_chardev },
 };
 
 MONITOR_COMMANDS(misc_commands)

@@ -168,13 +168,13 @@ static JsonNode *qom_list_properties(JsonObject *args, GError **errp)
 }
 
 static const QMPCommand object_commands[] = {
-    {"object-add",           object_add,          "qom-type:s,id:s,..."      },
-    { "object-del",          object_del,          "id:s"                     },
-    { "qom-list",            qom_list,            "path:s"                   },
-    { "qom-get",             qom_get,             "path:s,property:s"        },
-    { "qom-set",             qom_set,             "path:s,property:s,value:*"},
-    { "qom-list-types",      qom_list_types,      "implements:s?,abstract:b?"},
-    { "qom-list-properties", qom_list_properties, "typename:s"               },
+    { "object-add", object_add, "qom-type:s,id:s,..." },
+    { "object-del", object_del, "id:s" },
+    { "qom-list", qom_list, "path:s" },
+    { "qom-get", qom_get, "path:s,property:s" },
+    { "qom-set", qom_set, "path:s,property:s,value:*" },
+    { "qom-list-types", qom_list_types, "implements:s?,abstract:b?" },
+    { "qom-list-properties", qom_list_properties, "typename:s" },
 };
 
 MONITOR_COMMANDS(object_commands)

@@ -37,11 +37,7 @@ JsonObject *monitor_version(void)
     static const struct {
         const char *name;
         int number;
-    } triple[] = {
-        {"micro",  3 },
-        { "minor", 1 },
-        { "major", 11}
-    };
+    } triple[] = { { "micro", 3 }, { "minor", 1 }, { "major", 11 } };
     JsonObject *qemu = json_object_new(), *version = json_object_new();
 
     for (size_t i = 0; i < G_N_ELEMENTS(triple); i++) {
@@ -116,7 +112,7 @@ static JsonNode *qmp_capabilities(JsonObject *args, GError **errp)
 }
 
 static const QMPCommand qmp_commands[] = {
-    {"qmp_capabilities", qmp_capabilities, "enable:a?"},
+    { "qmp_capabilities", qmp_capabilities, "enable:a?" },
 };
 
 MONITOR_COMMANDS(qmp_commands)

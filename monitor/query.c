@@ -86,11 +86,11 @@ static JsonNode *query_machines(JsonObject *args, GError **errp)
 }
 
 static const QMPCommand query_commands[] = {
-    {"query-cpus-fast",            query_cpus_fast          },
-    { "query-pci",                 query_pci                },
-    { "query-memory-size-summary", query_memory_size_summary},
-    { "query-target",              query_target             },
-    { "query-machines",            query_machines           },
+    { "query-cpus-fast", query_cpus_fast },
+    { "query-pci", query_pci },
+    { "query-memory-size-summary", query_memory_size_summary },
+    { "query-target", query_target },
+    { "query-machines", query_machines },
 };
 
 MONITOR_COMMANDS(query_commands)

@@ -52,12 +52,12 @@ static JsonNode *system_powerdown(JsonObject *args, GError **errp)
 }
 
 static const QMPCommand run_commands[] = {
-    {"query-status",      query_status    },
-    { "stop",             stop            },
-    { "cont",             cont            },
-    { "quit",             quit            },
-    { "system_reset",     system_reset    },
-    { "system_powerdown", system_powerdown},
+    { "query-status", query_status },
+    { "stop", stop },
+    { "cont", cont },
+    { "quit", quit },
+    { "system_reset", system_reset },
+    { "system_powerdown", system_powerdown },
 };
 
 MONITOR_COMMANDS(run_commands)

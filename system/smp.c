@@ -9,12 +9,9 @@ static const struct {
     const char *key;
     size_t offset; /* in SMPOptions */
 } levels[] = {
-    {"cpus",     offsetof(SMPOptions, cpus)   },
-    { "maxcpus", offsetof(SMPOptions, maxcpus)},
-    { "sockets", offsetof(SMPOptions, sockets)},
-    { "dies",    offsetof(SMPOptions, dies)   },
-    { "cores",   offsetof(SMPOptions, cores)  },
-    { "threads", offsetof(SMPOptions, threads)},
+    { "cpus", offsetof(SMPOptions, cpus) },       { "maxcpus", offsetof(SMPOptions, maxcpus) },
+    { "sockets", offsetof(SMPOptions, sockets) }, { "dies", offsetof(SMPOptions, dies) },
+    { "cores", offsetof(SMPOptions, cores) },     { "threads", offsetof(SMPOptions, threads) },
 };
 
 /* Levels of other machines than a PC: each has one of them, no more. */

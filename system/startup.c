@@ -161,15 +161,9 @@ static bool take_fixed_option(const char *key, JsonObject *opts, bool *taken, GE
     static const struct {
         const char *key, *value;
     } fixed[] = {
-        {"accel",           "kvm"},
-        { "kernel-irqchip", "on" },
-        { "acpi",           "on" },
-        { "usb",            "off"},
-        { "vmport",         "off"},
-        { "smm",            "off"},
-        { "hpet",           "off"},
-        { "graphics",       "off"},
-        { "nvdimm",         "off"},
+        { "accel", "kvm" }, { "kernel-irqchip", "on" }, { "acpi", "on" },
+        { "usb", "off" },   { "vmport", "off" },        { "smm", "off" },
+        { "hpet", "off" },  { "graphics", "off" },      { "nvdimm", "off" },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(fixed); i++) {

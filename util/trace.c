@@ -17,9 +17,9 @@ static FILE *log_file; /* NULL: stderr */
 static const struct {
     const char *name, *help, *glob;
 } log_items[] = {
-    {"trace:PATTERN", "enable trace events",                       NULL     },
-    { "guest_errors", "log when the guest does something invalid", "guest_*"},
-    { "unimp",        "log unimplemented functionality",           "unimp_*"},
+    { "trace:PATTERN", "enable trace events", NULL },
+    { "guest_errors", "log when the guest does something invalid", "guest_*" },
+    { "unimp", "log unimplemented functionality", "unimp_*" },
 };
 
 void trace_print(const TraceEvent *event, const char *fmt, ...)

@@ -3,8 +3,8 @@
  * -cpu: from what KVM can show on this host to what the guest's CPUID says.  The array is made once
  * and holds everything; each vCPU takes a copy with its own APIC id filled in.
  *
- * The steps, in order: add to the host's array what KVM leaves to its user; the user's options; what
- * is off by default; the user's flags; what follows from missing flags; topology.
+ * The steps, in order: add to the host's array what KVM leaves to its user; the user's options;
+ * what is off by default; the user's flags; what follows from missing flags; topology.
  * The guest's TSC frequency is told to it, never set.
  */
 #include "kvm-int.h"

@@ -66,6 +66,7 @@ static inline X86CPU *x86_cpu(unsigned index)
 }
 
 int kvm_vcpu_ioctl(X86CPU *cpu, unsigned long request, void *arg);
+/* Both for AccelOps; never from a vCPU thread, which would wait for itself. */
 void kvm_pause_vcpus(void);
 void kvm_resume_vcpus(void);
 /* Returns when every vCPU stands still; none has been told to run. */

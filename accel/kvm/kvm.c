@@ -68,7 +68,7 @@ static int call(int fd, unsigned long request, void *arg)
 {
     int ret;
 
-    /* KVM_CREATE_VM and KVM_CREATE_VCPU may be broken off by a signal; nothing has happened then. */
+    /* Making a VM or a vCPU may be broken off by a signal; nothing has happened then. */
     do {
         ret = ioctl(fd, request, arg);
     } while (ret < 0 && errno == EINTR);

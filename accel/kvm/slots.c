@@ -6,7 +6,8 @@
  * thread, machine lock held.
  *
  * Taking a slot away and putting another in its place is two calls; a vCPU that touches the address
- * in between exits and is served through the new flat view, so no access is lost.
+ * in between exits and is served through the new flat view, so no access is lost.  (Code can not be
+ * fetched that way: nothing may re-render RAM that a running guest executes from.)
  */
 #include "kvm-int.h"
 

@@ -135,10 +135,10 @@ static void update_msr(ISASerial *s)
     static const struct {
         uint8_t mcr, msr, delta;
     } loop[] = {
-        {UART_MCR_RTS,   UART_MSR_CTS, UART_MSR_DCTS},
-        { UART_MCR_DTR,  UART_MSR_DSR, UART_MSR_DDSR},
-        { UART_MCR_OUT1, UART_MSR_RI,  UART_MSR_TERI},
-        { UART_MCR_OUT2, UART_MSR_DCD, UART_MSR_DDCD},
+        { UART_MCR_RTS, UART_MSR_CTS, UART_MSR_DCTS },
+        { UART_MCR_DTR, UART_MSR_DSR, UART_MSR_DDSR },
+        { UART_MCR_OUT1, UART_MSR_RI, UART_MSR_TERI },
+        { UART_MCR_OUT2, UART_MSR_DCD, UART_MSR_DDCD },
     };
     uint8_t lines = MSR_CONNECTED, old = s->msr;
 

@@ -23,9 +23,9 @@ static const struct Window {
     uint8_t shift;            /* from the register's bits to the address's */
     uint64_t align;
 } windows[PCI_WINDOW__MAX] = {
-    {PCI_IO_BASE,           0,                     1, 8,  0x1000  },
-    { PCI_MEMORY_BASE,      0,                     2, 16, 0x100000},
-    { PCI_PREF_MEMORY_BASE, PCI_PREF_BASE_UPPER32, 2, 16, 0x100000},
+    { PCI_IO_BASE, 0, 1, 8, 0x1000 },
+    { PCI_MEMORY_BASE, 0, 2, 16, 0x100000 },
+    { PCI_PREF_MEMORY_BASE, PCI_PREF_BASE_UPPER32, 2, 16, 0x100000 },
 };
 
 uint64_t pci_bridge_window_align(PCIWindowKind kind)

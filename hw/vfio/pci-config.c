@@ -25,14 +25,14 @@
 static const struct {
     uint8_t first, last, bits;
 } emulated_header[] = {
-    {PCI_VENDOR_ID,            PCI_DEVICE_ID + 1,      0xff               },
-    { PCI_STATUS,              PCI_STATUS,             PCI_STATUS_CAP_LIST},
-    { PCI_HEADER_TYPE,         PCI_HEADER_TYPE,        0xff               },
-    { PCI_BASE_ADDRESS_0,      PCI_BASE_ADDRESS_5 + 3, 0xff               },
-    { PCI_SUBSYSTEM_VENDOR_ID, PCI_SUBSYSTEM_ID + 1,   0xff               },
-    { PCI_ROM_ADDRESS,         PCI_ROM_ADDRESS + 3,    0xff               },
-    { PCI_CAPABILITY_LIST,     PCI_CAPABILITY_LIST,    0xff               },
-    { PCI_INTERRUPT_LINE,      PCI_INTERRUPT_PIN,      0xff               },
+    { PCI_VENDOR_ID, PCI_DEVICE_ID + 1, 0xff },
+    { PCI_STATUS, PCI_STATUS, PCI_STATUS_CAP_LIST },
+    { PCI_HEADER_TYPE, PCI_HEADER_TYPE, 0xff },
+    { PCI_BASE_ADDRESS_0, PCI_BASE_ADDRESS_5 + 3, 0xff },
+    { PCI_SUBSYSTEM_VENDOR_ID, PCI_SUBSYSTEM_ID + 1, 0xff },
+    { PCI_ROM_ADDRESS, PCI_ROM_ADDRESS + 3, 0xff },
+    { PCI_CAPABILITY_LIST, PCI_CAPABILITY_LIST, 0xff },
+    { PCI_INTERRUPT_LINE, PCI_INTERRUPT_PIN, 0xff },
 };
 
 /* Extended capabilities that a guest does not see, and why. */
@@ -227,8 +227,8 @@ static const struct {
     uint8_t id;
     bool (*setup)(VFIOPCIDevice *vdev, uint8_t cap, GError **errp);
 } emulated_caps[] = {
-    {PCI_CAP_ID_MSI,   vfio_msi_setup },
-    { PCI_CAP_ID_MSIX, vfio_msix_setup},
+    { PCI_CAP_ID_MSI, vfio_msi_setup },
+    { PCI_CAP_ID_MSIX, vfio_msix_setup },
 };
 
 /* From @at to the next capability after it or the end of the first 256 bytes. */

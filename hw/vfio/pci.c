@@ -93,10 +93,10 @@ static const struct {
     bool (*enable)(VFIOPCIDevice *vdev, GError **errp);
     void (*disable)(VFIOPCIDevice *vdev);
 } interrupts[] = {
-    [VFIO_INT_NONE] = {no_interrupt,      NULL             },
-    [VFIO_INT_INTx] = { vfio_intx_enable, vfio_intx_disable},
-    [VFIO_INT_MSI] = { vfio_msi_enable,  vfio_msi_disable },
-    [VFIO_INT_MSIX] = { vfio_msix_enable, vfio_msix_disable},
+    [VFIO_INT_NONE] = { no_interrupt, NULL },
+    [VFIO_INT_INTx] = { vfio_intx_enable, vfio_intx_disable },
+    [VFIO_INT_MSI] = { vfio_msi_enable, vfio_msi_disable },
+    [VFIO_INT_MSIX] = { vfio_msix_enable, vfio_msix_disable },
 };
 
 /* What cannot be enabled is not tried again until the guest leaves it: hence entered all the same. */
@@ -172,14 +172,14 @@ static const struct {
     bool (*init)(VFIOPCIDevice *vdev, GError **errp);
     void (*fini)(VFIOPCIDevice *vdev);
 } stages[] = {
-    {attach,                  detach          },
-    { check_is_pci,           NULL            },
-    { vfio_config_init,       vfio_config_fini},
-    { vfio_msix_early_setup,  NULL            }, /* the BARs' maps leave room for the table */
-    { vfio_bars_init,         vfio_bars_fini  },
-    { vfio_rom_init,          vfio_rom_fini   },
-    { vfio_capabilities_init, vfio_msi_fini   },
-    { interrupts_init,        interrupts_fini },
+    { attach, detach },
+    { check_is_pci, NULL },
+    { vfio_config_init, vfio_config_fini },
+    { vfio_msix_early_setup, NULL }, /* the BARs' maps leave room for the table */
+    { vfio_bars_init, vfio_bars_fini },
+    { vfio_rom_init, vfio_rom_fini },
+    { vfio_capabilities_init, vfio_msi_fini },
+    { interrupts_init, interrupts_fini },
 };
 
 static void undo_stages(VFIOPCIDevice *vdev, size_t n)

@@ -24,10 +24,10 @@ void aml_int(Aml *a, uint64_t value)
         uint64_t max;
         uint8_t prefix, bytes;
     } forms[] = {
-        {UINT8_MAX,   0x0a, 1},
-        { UINT16_MAX, 0x0b, 2},
-        { UINT32_MAX, 0x0c, 4},
-        { UINT64_MAX, 0x0e, 8},
+        { UINT8_MAX, 0x0a, 1 },
+        { UINT16_MAX, 0x0b, 2 },
+        { UINT32_MAX, 0x0c, 4 },
+        { UINT64_MAX, 0x0e, 8 },
     };
     unsigned i = 0;
 

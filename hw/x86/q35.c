@@ -126,9 +126,9 @@ static bool create_pci(Q35Machine *s, GError **errp)
         .io = address_space_io.root,
         .ecam_base = X86_ECAM_BASE,
         .ecam_buses = X86_ECAM_BUSES,
-        .mem32 = {s->mem.mem32[0],    s->mem.mem32[1]            },
+        .mem32 = { s->mem.mem32[0], s->mem.mem32[1] },
         .mem64 = s->mem.mem64,
-        .io_ports = { X86_PORT_PCI_BASE, 0x10000 - X86_PORT_PCI_BASE},
+        .io_ports = { X86_PORT_PCI_BASE, 0x10000 - X86_PORT_PCI_BASE },
         .map_intx = x86_map_intx,
     };
 

@@ -92,10 +92,10 @@ static const struct {
     int priority;
     MemoryRegionOps ops;
 } ports[RESET_NR_PORTS] = {
-    {"i8042-data",     0x60,           0, { kbd_data_read, kbd_data_write, .max_size = 1 }},
-    { "i8042-cmd",     0x64,           0, { kbd_status_read, kbd_command, .max_size = 1 } },
-    { "port92",        0x92,           0, { port92_read, port92_write, .max_size = 1 }    },
-    { "reset-control", X86_PORT_RESET, 1, { rcr_read, rcr_write, .max_size = 1 }          },
+    { "i8042-data", 0x60, 0, { kbd_data_read, kbd_data_write, .max_size = 1 } },
+    { "i8042-cmd", 0x64, 0, { kbd_status_read, kbd_command, .max_size = 1 } },
+    { "port92", 0x92, 0, { port92_read, port92_write, .max_size = 1 } },
+    { "reset-control", X86_PORT_RESET, 1, { rcr_read, rcr_write, .max_size = 1 } },
 };
 
 static void reset_control_reset(Device *dev)

@@ -360,11 +360,11 @@ void rtc_set_memory(Device *rtc, uint64_t below_4g, uint64_t above_4g)
         uint8_t index, bytes;
         uint64_t value;
     } sizes[] = {
-        {0x15, 2,                                                           640        },
-        {  0x17,   2,                               MIN((below_4g - X86_1M) >> 10,     0xffff) },
-        { 0x30,   2,                               MIN((below_4g - X86_1M) >> 10,     0xffff) },
-        { 0x34,   2, below_4g > 16 * X86_1M ? MIN((below_4g - 16 * X86_1M) >> 16, 0xffff) : 0 },
-        { 0x5b,   3,                                          MIN(above_4g >> 16,   0xffffff) },
+        { 0x15, 2, 640 },
+        { 0x17, 2, MIN((below_4g - X86_1M) >> 10, 0xffff) },
+        { 0x30, 2, MIN((below_4g - X86_1M) >> 10, 0xffff) },
+        { 0x34, 2, below_4g > 16 * X86_1M ? MIN((below_4g - 16 * X86_1M) >> 16, 0xffff) : 0 },
+        { 0x5b, 3, MIN(above_4g >> 16, 0xffffff) },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {

@@ -31,7 +31,7 @@ typedef struct HostMemoryBackendClass {
 
 GType host_memory_backend_get_type(void);
 #define TYPE_HOST_MEMORY_BACKEND (host_memory_backend_get_type())
-#define HOST_MEMORY_BACKEND(o)                                                                     \
+#define HOST_MEMORY_BACKEND(o) \
     G_TYPE_CHECK_INSTANCE_CAST((o), TYPE_HOST_MEMORY_BACKEND, HostMemoryBackend)
 
 /*

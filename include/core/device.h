@@ -20,10 +20,10 @@ typedef struct Device {
 typedef struct DeviceClass {
     GObjectClass parent_class;
     const char *desc;
-    const char *category;  /* for `-device help`: "Network", "Storage", "Bridge", "Misc", … */
-    const char *bus_type;  /* "PCI", "pcie-root-bus"; NULL: sits on no bus */
-    bool user_creatable;   /* may be named in -device */
-    bool hotpluggable;     /* may come and go while the VM runs */
+    const char *category; /* for `-device help`: "Network", "Storage", "Bridge", "Misc", … */
+    const char *bus_type; /* "PCI", "pcie-root-bus"; NULL: sits on no bus */
+    bool user_creatable;  /* may be named in -device */
+    bool hotpluggable;    /* may come and go while the VM runs */
     /* On failure the device is as it was before: nothing is left to undo. */
     bool (*realize)(Device *dev, GError **errp);
     void (*unrealize)(Device *dev);

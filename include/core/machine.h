@@ -9,8 +9,8 @@
 #include "core/object.h"
 
 typedef struct MachineConfig {
-    uint64_t ram_size;       /* bytes */
-    const char *cpu;         /* -cpu */
+    uint64_t ram_size; /* bytes */
+    const char *cpu;   /* -cpu */
     /* -smp, completed: all at least 1, cpus <= maxcpus = sockets * dies * cores * threads */
     unsigned cpus, maxcpus, sockets, dies, cores, threads;
     const char *kernel, *initrd, *append; /* NULL: none */

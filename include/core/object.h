@@ -44,10 +44,10 @@
     {                                                                                              \
         static gsize type;                                                                         \
         if (g_once_init_enter(&type)) {                                                            \
-            g_once_init_leave(&type, g_type_register_static_simple(                                \
-                                         PARENT, qom_name, sizeof(Type##Class),                    \
-                                         prefix##_class_init_, sizeof(Type),                       \
-                                         prefix##_instance_init_, flags));                         \
+            g_once_init_leave(&type,                                                               \
+                              g_type_register_static_simple(PARENT, qom_name, sizeof(Type##Class), \
+                                                            prefix##_class_init_, sizeof(Type),    \
+                                                            prefix##_instance_init_, flags));      \
         }                                                                                          \
         return type;                                                                               \
     }                                                                                              \
@@ -101,24 +101,23 @@ extern const PropertyKind property_readonly; /* char *, shown, never set */
 typedef enum { ON_OFF_AUTO_AUTO, ON_OFF_AUTO_ON, ON_OFF_AUTO_OFF } OnOffAuto;
 extern const char *const on_off_auto_names[];
 
-#define PROP_(n, k, T, f, ...)                                                                     \
-    {                                                                                              \
-        .name = (n), .kind = &(k), .offset = offsetof(T, f), __VA_ARGS__                           \
+#define PROP_(n, k, T, f, ...)                                           \
+    {                                                                    \
+        .name = (n), .kind = &(k), .offset = offsetof(T, f), __VA_ARGS__ \
     }
-#define PROP_BOOL(n, T, f, d, ...)     PROP_(n, property_bool, T, f, .def = (d), ##__VA_ARGS__)
-#define PROP_UINT8(n, T, f, d, ...)    PROP_(n, property_uint8, T, f, .def = (d), ##__VA_ARGS__)
-#define PROP_UINT16(n, T, f, d, ...)   PROP_(n, property_uint16, T, f, .def = (d), ##__VA_ARGS__)
-#define PROP_UINT32(n, T, f, d, ...)   PROP_(n, property_uint32, T, f, .def = (d), ##__VA_ARGS__)
-#define PROP_UINT64(n, T, f, d, ...)   PROP_(n, property_uint64, T, f, .def = (d), ##__VA_ARGS__)
-#define PROP_INT32(n, T, f, d, ...)                                                                \
+#define PROP_BOOL(n, T, f, d, ...)   PROP_(n, property_bool, T, f, .def = (d), ##__VA_ARGS__)
+#define PROP_UINT8(n, T, f, d, ...)  PROP_(n, property_uint8, T, f, .def = (d), ##__VA_ARGS__)
+#define PROP_UINT16(n, T, f, d, ...) PROP_(n, property_uint16, T, f, .def = (d), ##__VA_ARGS__)
+#define PROP_UINT32(n, T, f, d, ...) PROP_(n, property_uint32, T, f, .def = (d), ##__VA_ARGS__)
+#define PROP_UINT64(n, T, f, d, ...) PROP_(n, property_uint64, T, f, .def = (d), ##__VA_ARGS__)
+#define PROP_INT32(n, T, f, d, ...) \
     PROP_(n, property_int32, T, f, .def = (uint64_t)(int64_t)(d), ##__VA_ARGS__)
-#define PROP_SIZE(n, T, f, d, ...)     PROP_(n, property_size, T, f, .def = (d), ##__VA_ARGS__)
-#define PROP_STRING(n, T, f, ...)      PROP_(n, property_string, T, f, ##__VA_ARGS__)
-#define PROP_ENUM(n, T, f, vals, d, ...)                                                           \
+#define PROP_SIZE(n, T, f, d, ...) PROP_(n, property_size, T, f, .def = (d), ##__VA_ARGS__)
+#define PROP_STRING(n, T, f, ...)  PROP_(n, property_string, T, f, ##__VA_ARGS__)
+#define PROP_ENUM(n, T, f, vals, d, ...) \
     PROP_(n, property_enum, T, f, .arg.names = (vals), .def = (d), ##__VA_ARGS__)
-#define PROP_ON_OFF_AUTO(n, T, f, d, ...)                                                          \
-    PROP_ENUM(n, T, f, on_off_auto_names, d, ##__VA_ARGS__)
-#define PROP_LINK(n, T, f, type_fn, ...)                                                           \
+#define PROP_ON_OFF_AUTO(n, T, f, d, ...) PROP_ENUM(n, T, f, on_off_auto_names, d, ##__VA_ARGS__)
+#define PROP_LINK(n, T, f, type_fn, ...) \
     PROP_(n, property_link, T, f, .arg.link = (type_fn), ##__VA_ARGS__)
 
 /*

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 typedef struct RAMBlock {
-    char *idstr;        /* unique, the same in source and destination of a migration */
+    char *idstr; /* unique, the same in source and destination of a migration */
     void *host;
     uint64_t size;      /* bytes, a multiple of page_size */
     uint64_t page_size; /* of the backing: 4 KiB or a huge page */

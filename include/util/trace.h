@@ -16,14 +16,14 @@ typedef struct TraceEvent {
 } TraceEvent;
 
 /* The linker gathers the points of the whole program into one array. */
-#define TRACE(point, ...)                                                                          \
-    do {                                                                                           \
-        static TraceEvent trace_point __attribute__((section("trace_events"), used)) = {           \
-            .name = point,                                                                         \
-        };                                                                                         \
-        if (G_UNLIKELY(trace_point.enabled)) {                                                     \
-            trace_print(&trace_point, __VA_ARGS__);                                                \
-        }                                                                                          \
+#define TRACE(point, ...)                                                                \
+    do {                                                                                 \
+        static TraceEvent trace_point __attribute__((section("trace_events"), used)) = { \
+            .name = point,                                                               \
+        };                                                                               \
+        if (G_UNLIKELY(trace_point.enabled)) {                                           \
+            trace_print(&trace_point, __VA_ARGS__);                                      \
+        }                                                                                \
     } while (0)
 
 void trace_print(const TraceEvent *event, const char *fmt, ...) G_GNUC_PRINTF(2, 3);

@@ -15,9 +15,9 @@
 
 #include "util/linux-iommufd.h"
 
-#define FIRST_FD    100000
-#define MSI_FIRST   0xfee00000ULL /* what a PCI device's IOAS cannot hold on x86 */
-#define MSI_LAST    0xfeefffffULL
+#define FIRST_FD     100000
+#define MSI_FIRST    0xfee00000ULL /* what a PCI device's IOAS cannot hold on x86 */
+#define MSI_LAST     0xfeefffffULL
 #define REGION_AT(i) ((uint64_t)(i) << 40)
 
 typedef enum { OBJ_FREE, OBJ_IOAS, OBJ_HWPT, OBJ_DEVICE } ObjectKind;
@@ -101,7 +101,7 @@ static uint32_t object_new(ObjectKind kind)
         g_array_set_size(ctx.objects, id + 1);
     }
     o = &g_array_index(ctx.objects, Object, id);
-    *o = (Object){ .kind = kind };
+    *o = (Object) { .kind = kind };
     if (kind == OBJ_IOAS) {
         o->extents = g_array_new(FALSE, FALSE, sizeof(SimExtent));
     }
@@ -177,7 +177,7 @@ static int cmd_iova_ranges(void *arg)
     }
     if (ioas->users) {
         all[0].last = MSI_FIRST - 1;
-        all[1] = (struct iommu_iova_range){ MSI_LAST + 1, (1ULL << 48) - 1 };
+        all[1] = (struct iommu_iova_range) { MSI_LAST + 1, (1ULL << 48) - 1 };
         n = 2;
     }
     for (uint32_t i = 0; i < n && i < room; i++) {
@@ -230,7 +230,7 @@ static int cmd_map(void *arg)
     struct iommu_ioas_map *m = arg;
 
     sim_note("IOMMU_IOAS_MAP %u 0x%llx+0x%llx", m->ioas_id, m->iova, m->length);
-    return map(m->flags, m->ioas_id, (SimExtent){ m->iova, m->length, m->user_va, -1, false });
+    return map(m->flags, m->ioas_id, (SimExtent) { m->iova, m->length, m->user_va, -1, false });
 }
 
 static int cmd_map_file(void *arg)
@@ -238,10 +238,10 @@ static int cmd_map_file(void *arg)
     struct iommu_ioas_map_file *m = arg;
 
     sim_note("IOMMU_IOAS_MAP_FILE %u 0x%llx+0x%llx from 0x%llx", m->ioas_id, m->iova, m->length,
-         m->start);
+             m->start);
     return m->fd < 0 ? fail(EBADF)
                      : map(m->flags, m->ioas_id,
-                           (SimExtent){ m->iova, m->length, m->start, m->fd, false });
+                           (SimExtent) { m->iova, m->length, m->start, m->fd, false });
 }
 
 static int cmd_unmap(void *arg)
@@ -501,8 +501,8 @@ static int dev_set_irqs(SimDevice *dev, void *arg)
         g_string_append_c(what, ((const int32_t *)(const void *)set->data)[i] < 0 ? '-' : 'e');
     }
     sim_note("SET_IRQS %u %s %u+%u %s", set->index,
-         action == VFIO_IRQ_SET_ACTION_TRIGGER ? "trigger" : "unmask", set->start, set->count,
-         what->str);
+             action == VFIO_IRQ_SET_ACTION_TRIGGER ? "trigger" : "unmask", set->start, set->count,
+             what->str);
     if (set->index >= VFIO_PCI_NUM_IRQS || (data & (data - 1)) || !data ||
         set->start + set->count > dev->irqs[set->index].count ||
         (data == VFIO_IRQ_SET_DATA_EVENTFD &&
@@ -528,14 +528,10 @@ static const struct {
     unsigned long request;
     int (*run)(SimDevice *dev, void *arg);
 } device_ioctls[] = {
-    { VFIO_DEVICE_BIND_IOMMUFD, dev_bind },
-    { VFIO_DEVICE_ATTACH_IOMMUFD_PT, dev_attach },
-    { VFIO_DEVICE_DETACH_IOMMUFD_PT, dev_detach },
-    { VFIO_DEVICE_GET_INFO, dev_get_info },
-    { VFIO_DEVICE_GET_REGION_INFO, dev_region_info },
-    { VFIO_DEVICE_GET_IRQ_INFO, dev_irq_info },
-    { VFIO_DEVICE_SET_IRQS, dev_set_irqs },
-    { VFIO_DEVICE_RESET, dev_reset },
+    { VFIO_DEVICE_BIND_IOMMUFD, dev_bind },           { VFIO_DEVICE_ATTACH_IOMMUFD_PT, dev_attach },
+    { VFIO_DEVICE_DETACH_IOMMUFD_PT, dev_detach },    { VFIO_DEVICE_GET_INFO, dev_get_info },
+    { VFIO_DEVICE_GET_REGION_INFO, dev_region_info }, { VFIO_DEVICE_GET_IRQ_INFO, dev_irq_info },
+    { VFIO_DEVICE_SET_IRQS, dev_set_irqs },           { VFIO_DEVICE_RESET, dev_reset },
 };
 
 static int device_ioctl(SimDevice *dev, unsigned long request, void *arg)
@@ -587,14 +583,14 @@ static int sim_open(const char *path, int flags)
     sim_note("open %s", path);
     if (g_str_equal(path, "/dev/iommu")) {
         ctx_get();
-        return file_new((File){ .is_iommu = true });
+        return file_new((File) { .is_iommu = true });
     }
     for (guint i = 0; sscanf(path, "/dev/vfio/devices/vfio%u", &minor) == 1 && i < devices->len;
          i++) {
         SimDevice *dev = devices->pdata[i];
 
         if (dev->minor == minor) {
-            return file_new((File){ .dev = dev });
+            return file_new((File) { .dev = dev });
         }
     }
     return fail(ENOENT);
@@ -634,7 +630,7 @@ static int sim_fstat(int fd, struct stat *st)
     if (!f) {
         return fstat(fd, st);
     }
-    *st = (struct stat){ .st_mode = S_IFCHR };
+    *st = (struct stat) { .st_mode = S_IFCHR };
     if (f->dev) {
         st->st_rdev = makedev(SIM_MAJOR, f->dev->wrong_minor ?: f->dev->minor);
     }
@@ -690,7 +686,7 @@ static void *sim_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t
         offset = (off_t)at;
     }
     p = mmap(addr, len, prot, flags, fd, offset);
-    m = (SimMap){ (uintptr_t)p, (uintptr_t)p + len };
+    m = (SimMap) { (uintptr_t)p, (uintptr_t)p + len };
     if (p != MAP_FAILED && !(flags & MAP_FIXED)) {
         g_array_append_val(maps, m);
     }
@@ -883,7 +879,7 @@ const GArray *sim_ioas(uint32_t id)
 int sim_open_iommu(void)
 {
     ctx_get();
-    return file_new((File){ .is_iommu = true });
+    return file_new((File) { .is_iommu = true });
 }
 
 bool sim_fire(SimDevice *dev, unsigned vector)

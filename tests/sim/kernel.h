@@ -18,13 +18,13 @@
 
 typedef struct SimRegion {
     uint64_t size;
-    uint32_t flags; /* VFIO_REGION_INFO_FLAG_*; _CAPS is set when there are some */
+    uint32_t flags;   /* VFIO_REGION_INFO_FLAG_*; _CAPS is set when there are some */
     GByteArray *caps; /* as they follow struct vfio_region_info; NULL: none */
     int backing;      /* memfd: what the device's registers hold */
 } SimRegion;
 
 typedef struct SimDevice {
-    unsigned minor; /* /dev/vfio/devices/vfioMINOR */
+    unsigned minor;       /* /dev/vfio/devices/vfioMINOR */
     unsigned wrong_minor; /* what fstat says instead, if not 0 */
     uint32_t flags, nr_regions, nr_irqs;
     SimRegion regions[VFIO_PCI_NUM_REGIONS];

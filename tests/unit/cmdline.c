@@ -31,25 +31,25 @@ static void test_smp(void)
         const char *arg;
         SMPOptions smp; /* cpus 0: refused */
     } cases[] = {
-        {"3",                                                         { 3, 3, 1, 1, 3, 1 }  },
-        { "4,sockets=2",                                              { 4, 4, 2, 1, 2, 1 }  },
-        { "8,threads=2",                                              { 8, 8, 1, 1, 4, 2 }  },
-        { "8,cores=2",                                                { 8, 8, 4, 1, 2, 1 }  },
-        { "8,sockets=2,cores=2",                                      { 8, 8, 2, 1, 2, 2 }  },
-        { "sockets=2,dies=2,cores=3,threads=2",                       { 24, 24, 2, 2, 3, 2 }},
-        { "maxcpus=4",                                                { 4, 4, 1, 1, 4, 1 }  },
-        { "2,clusters=1",                                             { 2, 2, 1, 1, 2, 1 }  },
-        { "2,clusters=2",                                             { 0 }                 },
-        { "4,sockets=3",                                              { 0 }                 },
-        { "2,maxcpus=4",                                              { 0 }                 },
-        { "4,maxcpus=2",                                              { 0 }                 },
-        { "0",                                                        { 0 }                 },
-        { "2,cores=0",                                                { 0 }                 },
-        { "-1",                                                       { 0 }                 },
-        { "2,foo=1",                                                  { 0 }                 },
-        { "65535,sockets=65535,cores=65535,dies=65535,threads=65535", { 0 }                 },
-        { "sockets=65535,cores=65535,dies=65535,threads=65535",       { 0 }                 },
-        { "4294967298",                                               { 0 }                 },
+        { "3", { 3, 3, 1, 1, 3, 1 } },
+        { "4,sockets=2", { 4, 4, 2, 1, 2, 1 } },
+        { "8,threads=2", { 8, 8, 1, 1, 4, 2 } },
+        { "8,cores=2", { 8, 8, 4, 1, 2, 1 } },
+        { "8,sockets=2,cores=2", { 8, 8, 2, 1, 2, 2 } },
+        { "sockets=2,dies=2,cores=3,threads=2", { 24, 24, 2, 2, 3, 2 } },
+        { "maxcpus=4", { 4, 4, 1, 1, 4, 1 } },
+        { "2,clusters=1", { 2, 2, 1, 1, 2, 1 } },
+        { "2,clusters=2", { 0 } },
+        { "4,sockets=3", { 0 } },
+        { "2,maxcpus=4", { 0 } },
+        { "4,maxcpus=2", { 0 } },
+        { "0", { 0 } },
+        { "2,cores=0", { 0 } },
+        { "-1", { 0 } },
+        { "2,foo=1", { 0 } },
+        { "65535,sockets=65535,cores=65535,dies=65535,threads=65535", { 0 } },
+        { "sockets=65535,cores=65535,dies=65535,threads=65535", { 0 } },
+        { "4294967298", { 0 } },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -71,16 +71,16 @@ static void test_memory(void)
         const char *arg;
         uint64_t size; /* 0: refused */
     } cases[] = {
-        {"512",                   512ULL << 20 },
-        { "512M",                 512ULL << 20 },
-        { "size=4G",              4ULL << 30   },
-        { "1T",                   1ULL << 40   },
-        { "4097k",                4104ULL << 10},
-        { "0",                    0            },
-        { "x",                    0            },
-        { "4G,slots=2,maxmem=8G", 0            },
-        { "4G,foo=1",             0            },
-        { "9E",                   0            },
+        { "512", 512ULL << 20 },
+        { "512M", 512ULL << 20 },
+        { "size=4G", 4ULL << 30 },
+        { "1T", 1ULL << 40 },
+        { "4097k", 4104ULL << 10 },
+        { "0", 0 },
+        { "x", 0 },
+        { "4G,slots=2,maxmem=8G", 0 },
+        { "4G,foo=1", 0 },
+        { "9E", 0 },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -96,32 +96,29 @@ static void test_memory(void)
 }
 
 /* One clear line that names the option. */
+static void refuse(const char *line, const char *message)
+{
+    g_autoptr(GError) err = NULL;
+
+    g_assert_null(parse(line, &err));
+    g_assert_cmpstr(err->message, ==, message);
+}
+
 static void test_refused(void)
 {
-    static const struct {
-        const char *line, *message;
-    } cases[] = {
-        {"-nosuch",                        "-nosuch: invalid option"                                           },
-        { "--nosuch",                      "--nosuch: invalid option"                                          },
-        { "-kernel",                       "-kernel: requires an argument"                                     },
-        { "disk.img",                      "disk.img: disk images are not supported"                           },
-        { "-accel tcg",                    "-accel tcg: invalid accelerator tcg: there is kvm only"            },
-        { "-accel kvm,kernel-irqchip=off",
-         "-accel kvm,kernel-irqchip=off: kernel-irqchip=off is not supported, only on"                         },
-        { "-display gtk",                  "-display gtk: not supported; the only form there is: -display none"},
-        { "-uuid 1234",                    "-uuid 1234: failed to parse UUID string: wrong format"             },
-        { "-initrd x",                     "-initrd only allowed with -kernel option"                          },
-        { "-daemonize -nographic",         "-nographic cannot be used with -daemonize"                         },
-        { "-device nosuch,help",           "-device nosuch,help: 'nosuch' is not a valid device model name"    },
-        { "-d nosuch",                     "-d nosuch: unknown log item 'nosuch'"                              },
-    };
-
-    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autoptr(GError) err = NULL;
-
-        g_assert_null(parse(cases[i].line, &err));
-        g_assert_cmpstr(err->message, ==, cases[i].message);
-    }
+    refuse("-nosuch", "-nosuch: invalid option");
+    refuse("--nosuch", "--nosuch: invalid option");
+    refuse("-kernel", "-kernel: requires an argument");
+    refuse("disk.img", "disk.img: disk images are not supported");
+    refuse("-accel tcg", "-accel tcg: invalid accelerator tcg: there is kvm only");
+    refuse("-accel kvm,kernel-irqchip=off",
+           "-accel kvm,kernel-irqchip=off: kernel-irqchip=off is not supported, only on");
+    refuse("-display gtk", "-display gtk: not supported; the only form there is: -display none");
+    refuse("-uuid 1234", "-uuid 1234: failed to parse UUID string: wrong format");
+    refuse("-initrd x", "-initrd only allowed with -kernel option");
+    refuse("-daemonize -nographic", "-nographic cannot be used with -daemonize");
+    refuse("-device nosuch,help", "-device nosuch,help: 'nosuch' is not a valid device model name");
+    refuse("-d nosuch", "-d nosuch: unknown log item 'nosuch'");
 }
 
 static void test_accepted(void)

@@ -1008,9 +1008,9 @@ int main(int argc, char **argv)
     PCIHostConfig config = {
         .ecam_base = ECAM,
         .ecam_buses = 256,
-        .mem32 = {{ LOW, 768 * MiB }, { 0xc0000000, 0x3ec00000 }},
-        .mem64 = { HIGH,              1 * TiB                   },
-        .io_ports = { 0x1000,            0xf000                    },
+        .mem32 = { { LOW, 768 * MiB }, { 0xc0000000, 0x3ec00000 } },
+        .mem64 = { HIGH, 1 * TiB },
+        .io_ports = { 0x1000, 0xf000 },
         .map_intx = map_intx,
     };
     g_autoptr(GError) err = NULL;

@@ -260,39 +260,37 @@ static void test_negotiation(void)
     end();
 }
 
+static void refuse(Client *c, const char *request, const char *class, const char *desc)
+{
+    g_test_message("%s", request);
+    client_send(c, request);
+    expect_error(c, class, desc);
+}
+
 static void test_errors(void)
 {
-    static const struct {
-        const char *request, *class, *desc;
-    } cases[] = {
-        {"{}",                                                                    "GenericError",    "QMP input lacks member 'execute'"           },
-        { "[1]",                                                                  "GenericError",    "QMP input must be a JSON object"            },
-        { "\"x\"",                                                                "GenericError",    "QMP input must be a JSON object"            },
-        { "{\"execute\":1}",                                                      "GenericError",    "QMP input member 'execute' must be a string"},
-        { "{\"execute\":\"stop\",\"arguments\":[]}",                              "GenericError",
-         "QMP input member 'arguments' must be an object"                                                                                         },
-        { "{\"execute\":\"stop\",\"x\":1}",                                       "GenericError",    "QMP input member 'x' is unexpected"         },
-        { "{\"exec-oob\":\"stop\"}",                                              "GenericError",    "QMP input member 'exec-oob' is unexpected"  },
-        { "{\"execute\":\"nosuch\"}",                                             "CommandNotFound", "The command nosuch has not been found"      },
-        { "{\"execute\":\"qom-list\"}",                                           "GenericError",    "Parameter 'path' is missing"                },
-        { "{\"execute\":\"qom-list\",\"arguments\":{\"path\":3}}",                "GenericError",
-         "Invalid parameter type for 'path', expected: string"                                                                                    },
-        { "{\"execute\":\"qom-list-types\",\"arguments\":{\"abstract\":\"on\"}}", "GenericError",
-         "Invalid parameter type for 'abstract', expected: boolean"                                                                               },
-        { "{\"execute\":\"stop\",\"arguments\":{\"y\":1}}",                       "GenericError",
-         "Parameter 'y' is unexpected"                                                                                                            },
-        { "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/nosuch\"}}",      "DeviceNotFound",
-         "Device '/nosuch' not found"                                                                                                             },
-    };
     Client c;
 
     client_init(&c);
     client_negotiate(&c);
-    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_test_message("%s", cases[i].request);
-        client_send(&c, cases[i].request);
-        expect_error(&c, cases[i].class, cases[i].desc);
-    }
+    refuse(&c, "{}", "GenericError", "QMP input lacks member 'execute'");
+    refuse(&c, "[1]", "GenericError", "QMP input must be a JSON object");
+    refuse(&c, "\"x\"", "GenericError", "QMP input must be a JSON object");
+    refuse(&c, "{'execute':1}", "GenericError", "QMP input member 'execute' must be a string");
+    refuse(&c, "{'execute':'stop','arguments':[]}", "GenericError",
+           "QMP input member 'arguments' must be an object");
+    refuse(&c, "{'execute':'stop','x':1}", "GenericError", "QMP input member 'x' is unexpected");
+    refuse(&c, "{'exec-oob':'stop'}", "GenericError", "QMP input member 'exec-oob' is unexpected");
+    refuse(&c, "{'execute':'nosuch'}", "CommandNotFound", "The command nosuch has not been found");
+    refuse(&c, "{'execute':'qom-list'}", "GenericError", "Parameter 'path' is missing");
+    refuse(&c, "{'execute':'qom-list','arguments':{'path':3}}", "GenericError",
+           "Invalid parameter type for 'path', expected: string");
+    refuse(&c, "{'execute':'qom-list-types','arguments':{'abstract':'on'}}", "GenericError",
+           "Invalid parameter type for 'abstract', expected: boolean");
+    refuse(&c, "{'execute':'stop','arguments':{'y':1}}", "GenericError",
+           "Parameter 'y' is unexpected");
+    refuse(&c, "{'execute':'qom-list','arguments':{'path':'/nosuch'}}", "DeviceNotFound",
+           "Device '/nosuch' not found");
     client_send(&c, "{\"execute\":\"nosuch\",\"id\":[\"a\",{\"b\":1}]}");
     expect(&c, "{\"id\":[\"a\",{\"b\":1}],\"error\":{\"class\":\"CommandNotFound\","
                "\"desc\":\"The command nosuch has not been found\"}}");

@@ -12,8 +12,8 @@
 #include "util/error.h"
 #include "util/keyval.h"
 
-#define RW  (VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE)
-#define RWM (RW | VFIO_REGION_INFO_FLAG_MMAP)
+#define RW          (VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE)
+#define RWM         (RW | VFIO_REGION_INFO_FLAG_MMAP)
 
 #define MiB         (1ULL << 20)
 #define BAR0_AT     0xc0000000ULL
@@ -65,7 +65,7 @@ static void route_update(int route, MSIMessage msg)
 
 static void route_release(int route)
 {
-    g_array_index(routes, MSIMessage, route - 100) = (MSIMessage){ 0, 0 };
+    g_array_index(routes, MSIMessage, route - 100) = (MSIMessage) { 0, 0 };
 }
 
 static bool routes_commit(GError **errp)
@@ -110,7 +110,8 @@ static void device_fd_del(int fd)
     sim_note("KVM del");
 }
 
-static const AccelOps accel_ops = { .device_fd_add = device_fd_add, .device_fd_del = device_fd_del };
+static const AccelOps accel_ops = { .device_fd_add = device_fd_add,
+                                    .device_fd_del = device_fd_del };
 
 static const Binding *bound_to(int route)
 {
@@ -183,8 +184,7 @@ static void setup(void)
 
 static PCIDevice *plug(const char *more, GError **errp)
 {
-    g_autofree char *text =
-        g_strdup_printf("vfio-pci,id=d0,sysfsdev=%s,iommufd=i0%s", sysfs, more);
+    g_autofree char *text = g_strdup_printf("vfio-pci,id=d0,sysfsdev=%s,iommufd=i0%s", sysfs, more);
     g_autoptr(JsonObject) opts = keyval_parse(text, "driver", NULL, NULL);
 
     return device_add(opts, false, errp) ? PCI_DEVICE(object_resolve("d0")) : NULL;
@@ -498,8 +498,8 @@ static void test_bars(void)
     setup();
     dev = plug_ok("");
     map_bar0(dev);
-    sim_region_poke(sim, 0, 0x1000, 0x11223344);  /* mapped */
-    sim_region_poke(sim, 0, 0x3800, 0x55667788);  /* trapped: shares a page with pending bits */
+    sim_region_poke(sim, 0, 0x1000, 0x11223344); /* mapped */
+    sim_region_poke(sim, 0, 0x3800, 0x55667788); /* trapped: shares a page with pending bits */
     g_assert_cmphex(mem_read(BAR0_AT + 0x1000), ==, 0x11223344);
     g_assert_cmphex(mem_read(BAR0_AT + 0x3800), ==, 0x55667788);
     mem_write(BAR0_AT + 0x3804, 0xabcd);
@@ -782,8 +782,7 @@ static void sparse(uint32_t nr, uint64_t offset, uint64_t size, uint64_t offset2
         struct vfio_info_cap_header header;
         uint32_t nr_areas, reserved;
         uint64_t areas[4];
-    } cap = { { VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1, 0 }, nr, 0,
-              { offset, size, offset2, size2 } };
+    } cap = { { VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1, 0 }, nr, 0, { offset, size, offset2, size2 } };
 
     caps(&cap, sizeof(cap));
 }
@@ -963,7 +962,7 @@ static void make_machine(void)
     irqchip_register(&irqchip);
     accel_register(&accel_ops);
     sim_init();
-    config = (PCIHostConfig){
+    config = (PCIHostConfig) {
         .mem = address_space_memory.root,
         .io = address_space_io.root,
         .ecam_base = 0xe0000000,

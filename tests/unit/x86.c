@@ -30,20 +30,20 @@ static void test_layout(void)
         bool amd;
         uint64_t below, above_base, above, mem64_min; /* below 0: refused */
     } cases[] = {
-        {128 * MIB,          39,           false,                      128 * MIB, 4 * GIB, 0, 500 * GIB },
-        { 2816 * MIB - 4096,           39,                      false,                                       2816 * MIB - 4096, 4 * GIB, 0, 500 * GIB },
+        { 128 * MIB, 39, false, 128 * MIB, 4 * GIB, 0, 500 * GIB },
+        { 2816 * MIB - 4096, 39, false, 2816 * MIB - 4096, 4 * GIB, 0, 500 * GIB },
         { 2816 * MIB, 40, true, 2 * GIB, 4 * GIB, 768 * MIB, 1000 * GIB },
-        { 64 * GIB,           46,                      false,                                       2 * GIB, 4 * GIB, 62 * GIB, 8 * TIB },
-        { 3 * TIB,        46,                  false,                                        2 * GIB, 4 * GIB, 3 * TIB - 2 * GIB, 8 * TIB },
- /* AMD: the last that fits below HyperTransport's hole, and the first that does not */
-        { 1010 * GIB,           48,              true,                              2 * GIB, 4 * GIB, 1008 * GIB, 8 * TIB },
-        { 1011 * GIB,          48,          true,          2 * GIB, 1 * TIB, 1009 * GIB, 8 * TIB },
-        { 4 * TIB,           52,               true,                                  2 * GIB, 1 * TIB, 4 * TIB - 2 * GIB, 8 * TIB },
-        { 60 * GIB,           36,              false,                  2 * GIB, 4 * GIB, 58 * GIB, 0 },
-        { 64 * GIB,           36,      false                        },
-        { 1012 * GIB,        40,        true                },
-        { 8 * MIB,           40,             false                               },
-        { 128 * MIB + 1,        40,         false                     },
+        { 64 * GIB, 46, false, 2 * GIB, 4 * GIB, 62 * GIB, 8 * TIB },
+        { 3 * TIB, 46, false, 2 * GIB, 4 * GIB, 3 * TIB - 2 * GIB, 8 * TIB },
+        /* AMD: the last that fits below HyperTransport's hole, and the first that does not */
+        { 1010 * GIB, 48, true, 2 * GIB, 4 * GIB, 1008 * GIB, 8 * TIB },
+        { 1011 * GIB, 48, true, 2 * GIB, 1 * TIB, 1009 * GIB, 8 * TIB },
+        { 4 * TIB, 52, true, 2 * GIB, 1 * TIB, 4 * TIB - 2 * GIB, 8 * TIB },
+        { 60 * GIB, 36, false, 2 * GIB, 4 * GIB, 58 * GIB, 0 },
+        { 64 * GIB, 36, false },
+        { 1012 * GIB, 40, true },
+        { 8 * MIB, 40, false },
+        { 128 * MIB + 1, 40, false },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -128,7 +128,7 @@ static AcpiTables make_tables(void)
     static X86Memory mem;
     static uint32_t ids[CPUS];
     AcpiConfig config = {
-        .mem = &mem, .cpus = CPUS, .apic_ids = ids, .serial = {true, true}
+        .mem = &mem, .cpus = CPUS, .apic_ids = ids, .serial = { true, true }, .last_bus = 7
     };
 
     g_assert_true(x86_memory_layout(&mem, 6 * GIB, 46, false, NULL));
@@ -418,23 +418,23 @@ typedef struct ElfFile {
 static ElfFile make_elf(void)
 {
     ElfFile f = {
-        .e = {.e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
-              .e_machine = EM_X86_64,
-              .e_phoff = offsetof(ElfFile,                            load),
-              .e_phentsize = sizeof(Elf64_Phdr),
-              .e_phnum = 2 },
+        .e = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+               .e_machine = EM_X86_64,
+               .e_phoff = offsetof(ElfFile, load),
+               .e_phentsize = sizeof(Elf64_Phdr),
+               .e_phnum = 2 },
         .load = { .p_type = PT_LOAD,
-              .p_offset = offsetof(ElfFile,                        code),
-              .p_paddr = 16 * MIB,
-              .p_filesz = 64,
-              .p_memsz = 4096 },
+                  .p_offset = offsetof(ElfFile, code),
+                  .p_paddr = 16 * MIB,
+                  .p_filesz = 64,
+                  .p_memsz = 4096 },
         .note = { .p_type = PT_NOTE,
-              .p_offset = offsetof(ElfFile,n[1]),
-              .p_filesz = offsetof(ElfFile, code) - offsetof(ElfFile, n[1]),
-              .p_align = 4 },
-        .n[1] = { .n_namesz = 4,                                                         .n_descsz = 4,                  .n_type = 18                 },
+                  .p_offset = offsetof(ElfFile, n[1]),
+                  .p_filesz = offsetof(ElfFile, code) - offsetof(ElfFile, n[1]),
+                  .p_align = 4 },
+        .n[1] = { .n_namesz = 4, .n_descsz = 4, .n_type = 18 },
         .other = "GNU",
-        .pvh = { .n_namesz = 4,                                                                  .n_descsz = 4,        .n_type = 18},
+        .pvh = { .n_namesz = 4, .n_descsz = 4, .n_type = 18 },
         .name = "Xen",
         .entry = 16 * MIB + 8,
     };

@@ -17,10 +17,10 @@ static const struct {
     uint16_t iobase;
     uint8_t irq;
 } serial_isa_ports[SERIAL_ISA_MAX] = {
-    {0x3f8,  4},
-    { 0x2f8, 3},
-    { 0x3e8, 5},
-    { 0x2e8, 7},
+    { 0x3f8, 4 },
+    { 0x2f8, 3 },
+    { 0x3e8, 5 },
+    { 0x2e8, 7 },
 };
 
 /* A port for the chardev, not realized yet. */
