@@ -218,33 +218,68 @@ uint64_t memory_range_fd_offset(const MemoryRange *r)
 /* ---- dispatch ---- */
 
 /*
- * An I/O region's access of @len bytes, taken apart or widened to the sizes that its callbacks
- * take.  Little endian, as all buses here are.
+ * An I/O region's access of @len bytes, taken apart to naturally aligned pieces of the sizes that
+ * its callbacks take.  Little endian, as all buses here are.
  */
 static void io_rw(const MemoryRange *r, uint64_t offset, uint8_t *buf, unsigned len, bool is_write)
 {
     const MemoryRegionOps *ops = r->mr->ops;
-    unsigned max = ops->max_size ?: 8, min = ops->min_size ?: 1;
 
     while (len) {
-        unsigned size = MIN(1U << (31 - __builtin_clz(len)), max), wide;
-        unsigned align = 1U << MIN(__builtin_ctzll(offset | 8), 3);
+        unsigned size = ops->max_size ?: 8;
         uint64_t value = 0;
 
-        size = MIN(size, MAX(align, min));
-        wide = MAX(size, min);
-        if (is_write) {
-            memcpy(&value, buf, MIN(size, len));
-            ops->write(r->mr->opaque, offset, value, wide);
-        } else {
-            value = ops->read(r->mr->opaque, offset, wide);
-            memcpy(buf, &value, MIN(size, len));
+        while (size > len || offset % size) {
+            size /= 2;
         }
-        size = MIN(size, len);
+        if (is_write) {
+            memcpy(&value, buf, size);
+            ops->write(r->mr->opaque, offset, value, size);
+        } else {
+            value = ops->read(r->mr->opaque, offset, size);
+            memcpy(buf, &value, size);
+        }
         buf += size;
         offset += size;
         len -= size;
     }
+}
+
+/*
+ * Device memory wants what the guest did: one load or store of the access's own width.  Returns the
+ * bytes done, a naturally aligned power of two.
+ */
+static unsigned device_rw(void *host, uint8_t *buf, uint64_t len, bool is_write)
+{
+    unsigned size = 8;
+
+#define ACCESS(type)                            \
+    {                                           \
+        type value;                             \
+        if (is_write) {                         \
+            memcpy(&value, buf, sizeof(value)); \
+            *(volatile type *)host = value;     \
+        } else {                                \
+            value = *(volatile type *)host;     \
+            memcpy(buf, &value, sizeof(value)); \
+        }                                       \
+        return size;                            \
+    }
+
+    while (size > len || (uintptr_t)host % size) {
+        size /= 2;
+    }
+    switch (size) {
+    case 8:
+        ACCESS(uint64_t)
+    case 4:
+        ACCESS(uint32_t)
+    case 2:
+        ACCESS(uint16_t)
+    default:
+        ACCESS(uint8_t)
+    }
+#undef ACCESS
 }
 
 void flat_view_rw(const FlatView *view, uint64_t addr, void *buf, uint64_t len, bool is_write)
@@ -271,6 +306,8 @@ void flat_view_rw(const FlatView *view, uint64_t addr, void *buf, uint64_t len, 
                  */
                 n = MIN(MIN(len, 8), r->mr->size - (addr - r->addr + r->offset));
                 io_rw(r, addr - r->addr + r->offset, p, (unsigned)n, is_write);
+            } else if (r->mr->kind == REGION_RAM_DEVICE) {
+                n = device_rw((char *)memory_range_host(r) + (addr - r->addr), p, n, is_write);
             } else if (is_write) {
                 memcpy((char *)memory_range_host(r) + (addr - r->addr), p, n);
             } else {

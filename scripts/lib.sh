@@ -24,6 +24,21 @@ background() {
     set +m
 }
 
+# Logs of runs that were killed; those of the living are younger.
+tidy() { find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'viaduct-*' -user "$(id -u)" -type f \
+    -mtime +0 -delete; }
+
+# attended COMMAND…: run it as it is; when we are told to end, so is it.
+attended() {
+    local status=0
+    "$@" &
+    pid=$!
+    trap 'kill $pid; exit 130' INT TERM
+    wait $pid || status=$?
+    trap - INT TERM
+    return $status
+}
+
 # step [-n LINES] WHAT COMMAND…: run it with its output in a log, show how far it is, and its log's
 # tail when it fails. LINES is how many lines the command is known to print, for a percentage.
 step() {
@@ -151,10 +166,23 @@ newer_lists() {
     fi
 }
 
+# remembered NAME COMMAND…: what the command says, from before if the lists have not changed since:
+# apt needs most of a second for each question.
+remembered() {
+    local memo=$cache/apt/$1
+    shift
+    [ "$memo" -nt "$cache/apt/looked" ] || { "$@" >"$memo.$$" && mv "$memo.$$" "$memo"; }
+    cat "$memo"
+}
+
+candidate() {
+    newer_apt apt-cache policy "$1" | awk '$1 == "Candidate:" && $2 != "(none)" { print $2 }'
+}
+
 # newest PACKAGE: its newest version in trixie-backports (or trixie); nothing when there is none.
 newest() {
     (locked apt newer_lists >&2) || return 0
-    newer_apt apt-cache policy "$1" | awk '$1 == "Candidate:" && $2 != "(none)" { print $2 }'
+    remembered "newest-$1" candidate "$1"
 }
 
 # fetch FOLDER PACKAGE…: the packages themselves, without what they need.

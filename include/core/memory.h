@@ -25,8 +25,9 @@ typedef struct FlatView FlatView;
 typedef struct MemoryRegionOps {
     uint64_t (*read)(void *opaque, uint64_t addr, unsigned size);
     void (*write)(void *opaque, uint64_t addr, uint64_t data, unsigned size);
-    /* Sizes the callbacks take, powers of two; 0 means 1 and 8.  Others are split or widened. */
-    unsigned min_size, max_size;
+    /* The largest access the callbacks take, a power of two; 0 means 8.  Larger and unaligned ones
+     * are split. */
+    unsigned max_size;
 } MemoryRegionOps;
 
 typedef enum { REGION_CONTAINER, REGION_RAM, REGION_RAM_DEVICE, REGION_IO } MemoryRegionKind;

@@ -44,7 +44,7 @@ vmm_start() {
     : >"$log"
     "$VIADUCT" -machine q35 -accel kvm -cpu host -nodefaults -display none -serial stdio \
         -m "$mem" -smp "$smp" -kernel "${kernel:-$LAB_KERNEL}" -initrd "${initrd:-$LAB_GUEST}" \
-        -append "console=ttyS0 lapic=notscdeadline quiet panic=-1 ${append:-} test=$test" \
+        -append "console=ttyS0 lapic=notscdeadline quiet panic=-1 initcall_blacklist=vt_init,vmx_init ${append:-} test=$test" \
         "$@" ${LAB_OPTS:-} </dev/null > >(tee "$log" | tr -d '\r') 2>&1 &
     vmm=$!
 }

@@ -325,11 +325,11 @@ static void test_internal_error(void)
 
 static bool set_up(GError **errp)
 {
-    static const MemoryRegionOps port_ops = { .write = port_write, .min_size = 1, .max_size = 1 };
+    static const MemoryRegionOps port_ops = { .write = port_write, .max_size = 1 };
     static const MemoryRegionOps mmio_ops = {
         .read = mmio_read,
         .write = mmio_write,
-        .min_size = 4,
+
         .max_size = 4,
     };
     /* Three of many: the second socket's ids start at 256. */
