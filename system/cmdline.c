@@ -273,6 +273,19 @@ static bool take_trace(Options *o, const OptionDesc *desc, const char *arg, GErr
     return true;
 }
 
+static bool take_msg(Options *o, const OptionDesc *desc, const char *arg, GError **errp)
+{
+    g_autoptr(JsonObject) opts = keyval_parse(arg, NULL, NULL, errp);
+    bool timestamp = false;
+
+    if (!opts || !keyval_check_keys(opts, (const char *[]) { "timestamp", NULL }, errp) ||
+        !keyval_get_bool(opts, "timestamp", &timestamp, errp)) {
+        return false;
+    }
+    error_report_timestamps(timestamp);
+    return true;
+}
+
 static bool take_log(Options *o, const OptionDesc *desc, const char *arg, GError **errp)
 {
     if (is_help(arg)) {
@@ -360,6 +373,7 @@ static const OptionDesc table[] = {
     FLAG("no-shutdown", "stop instead of exiting when the guest shuts down", no_shutdown),
     FLAG("daemonize", "go on in the background once all is set up", daemonize),
     SET("pidfile", "FILE", "write the process id there", set_string, pidfile),
+    OPT("msg", "timestamp=on|off", "the time in front of each message", take_msg),
     OPT("d", "ITEM,...", "log; -d help lists the items", take_log),
     OPT("D", "FILE", "log to a file instead of stderr", take_log_file),
     OPT("trace", "[enable=]PATTERN", "trace; -trace help lists the points", take_trace),
@@ -367,7 +381,6 @@ static const OptionDesc table[] = {
     ONLY("boot", "strict=on|menu=off"),
     ONLY("rtc", "base=utc|base=utc,clock=host"),
     ONLY("overcommit", "mem-lock=off|cpu-pm=off"),
-    ONLY("msg", "timestamp=off"),
     ONLY("sandbox", "off"),
     NOTHING("no-user-config"),
     NOTHING("no-hpet"),

@@ -56,11 +56,24 @@ bool error_set_errno(GError **errp, int errnum, const char *fmt, ...)
     return error_set(errp, "%s: %s", what, g_strerror(errnum));
 }
 
+static bool timestamps;
+
+void error_report_timestamps(bool on)
+{
+    timestamps = on;
+}
+
 static void G_GNUC_PRINTF(2, 0) report(const char *kind, const char *fmt, va_list ap)
 {
     g_autofree char *line = g_strdup_vprintf(fmt, ap);
+    g_autofree char *when = NULL;
 
-    fprintf(stderr, "%s: %s%s\n", g_get_prgname() ?: "viaduct", kind, line);
+    if (timestamps) {
+        g_autoptr(GDateTime) now = g_date_time_new_now_utc();
+
+        when = g_date_time_format(now, "%Y-%m-%dT%H:%M:%S.%fZ ");
+    }
+    fprintf(stderr, "%s%s: %s%s\n", when ?: "", g_get_prgname() ?: "viaduct", kind, line);
 }
 
 void warn_report(const char *fmt, ...)

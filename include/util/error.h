@@ -34,5 +34,7 @@ bool error_set_errno(GError **errp, int errnum, const char *fmt, ...) G_GNUC_PRI
 /* One line on stderr, prefixed with the program's name: what goes on but the user should know. */
 void warn_report(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void error_report(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+/* -msg timestamp=on: such lines start with the time in UTC.  Before threads start. */
+void error_report_timestamps(bool on);
 
 #endif
