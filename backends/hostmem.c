@@ -68,6 +68,36 @@ static bool check_host_limit(HostMemoryBackend *be, GError **errp)
     return true;
 }
 
+/*
+ * Maps the file at a multiple of RAM_BLOCK_ALIGN (or of a larger huge page), which the kernel does
+ * not do by itself, and which huge pages need.
+ */
+static void *map_aligned(HostMemoryBackend *be, int fd, uint64_t page_size)
+{
+    uint64_t align = MAX(page_size, RAM_BLOCK_ALIGN), head;
+    char *room = mmap(NULL, be->size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *host;
+
+    if (room == MAP_FAILED) {
+        return MAP_FAILED;
+    }
+    head = -(uintptr_t)room & (align - 1);
+    host = mmap(room + head, be->size, PROT_READ | PROT_WRITE,
+                MAP_FIXED | (be->share ? MAP_SHARED : MAP_PRIVATE), fd, 0);
+    if (host == MAP_FAILED) {
+        int saved = errno;
+
+        munmap(room, be->size + align);
+        errno = saved;
+        return MAP_FAILED;
+    }
+    if (head) {
+        munmap(room, head);
+    }
+    munmap(room + head + be->size, align - head);
+    return host;
+}
+
 static bool preallocate(HostMemoryBackend *be, GError **errp)
 {
     if (madvise(be->block.host, be->size, MADV_POPULATE_WRITE)) {
@@ -104,8 +134,7 @@ static bool backend_complete(UserObject *obj, GError **errp)
     if (page_size == (uint64_t)getpagesize() && !check_host_limit(be, errp)) {
         return false;
     }
-    host =
-        mmap(NULL, be->size, PROT_READ | PROT_WRITE, be->share ? MAP_SHARED : MAP_PRIVATE, fd, 0);
+    host = map_aligned(be, fd, page_size);
     if (host == MAP_FAILED) {
         return error_set_errno(errp, errno, "cannot set up guest memory '%s'", obj->id);
     }

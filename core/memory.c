@@ -15,34 +15,10 @@
 
 AddressSpace address_space_memory = { .name = "memory" };
 AddressSpace address_space_io = { .name = "I/O" };
-RAMBlock *ram_blocks;
 
 static AddressSpace *const spaces[] = { &address_space_memory, &address_space_io };
 static unsigned transaction_depth;
 static bool transaction_changed;
-
-/* ---- RAM blocks ---- */
-
-void ram_block_register(RAMBlock *block)
-{
-    RAMBlock **end = &ram_blocks;
-
-    while (*end) {
-        end = &(*end)->next;
-    }
-    block->next = NULL;
-    *end = block;
-}
-
-void ram_block_unregister(RAMBlock *block)
-{
-    for (RAMBlock **p = &ram_blocks; *p; p = &(*p)->next) {
-        if (*p == block) {
-            *p = block->next;
-            return;
-        }
-    }
-}
 
 /* ---- regions ---- */
 

@@ -25,8 +25,9 @@ background() {
 }
 
 # Logs of runs that were killed; those of the living are younger.
-tidy() { find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'viaduct-*' -user "$(id -u)" -type f \
-    -mtime +0 -delete; }
+tidy() {
+    find "${TMPDIR:-/tmp}" -maxdepth 1 -type f -name 'viaduct-*' -user "$(id -u)" -mtime +0 -delete
+}
 
 # attended COMMAND…: run it as it is; when we are told to end, so is it.
 attended() {
@@ -162,6 +163,8 @@ newer_lists() {
         touch "$dir/looked"
     else
         [ -e "$dir/looked" ] || return 1
+        # Not again within the hour.
+        touch -d '-23 hours' "$dir/looked"
         say "the package lists stay as they were: the registry cannot be reached"
     fi
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "util/error.h"
 
@@ -25,11 +26,13 @@ static const struct {
 void trace_print(const TraceEvent *event, const char *fmt, ...)
 {
     FILE *out = log_file ?: stderr;
+    gint64 now = g_get_real_time();
     va_list ap;
 
     va_start(ap, fmt);
     flockfile(out);
-    fprintf(out, "%s ", event->name);
+    fprintf(out, "%d@%" G_GINT64_FORMAT ".%06" G_GINT64_FORMAT ":%s ", gettid(),
+            now / G_USEC_PER_SEC, now % G_USEC_PER_SEC, event->name);
     vfprintf(out, fmt, ap);
     fputc('\n', out);
     fflush(out);

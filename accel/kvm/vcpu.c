@@ -90,6 +90,8 @@ static bool exit_io(X86CPU *cpu)
     const __typeof__(cpu->run->io) *io = &cpu->run->io;
     uint8_t *data = (uint8_t *)cpu->run + io->data_offset;
 
+    TRACE("kvm_io", "cpu %d port 0x%x size %u count %u %s", cpu->cs.index, io->port, io->size,
+          io->count, io->direction == KVM_EXIT_IO_OUT ? "out" : "in");
     machine_lock();
     address_space_refresh(&address_space_io, &cpu->io);
     for (unsigned i = 0; i < io->count; i++, data += io->size) {
@@ -101,6 +103,8 @@ static bool exit_io(X86CPU *cpu)
 
 static bool exit_mmio(X86CPU *cpu)
 {
+    TRACE("kvm_mmio", "cpu %d addr 0x%llx len %u %s", cpu->cs.index, cpu->run->mmio.phys_addr,
+          cpu->run->mmio.len, cpu->run->mmio.is_write ? "write" : "read");
     machine_lock();
     address_space_refresh(&address_space_memory, &cpu->memory);
     flat_view_rw(cpu->memory, cpu->run->mmio.phys_addr, cpu->run->mmio.data, cpu->run->mmio.len,

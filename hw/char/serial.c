@@ -129,7 +129,7 @@ static const ChardevFrontend serial_frontend = { serial_can_read, serial_receive
 
 /* ---- registers ---- */
 
-/* Modem status as the wires give it: a peer that is always there, or our own outputs in loopback. */
+/* Modem status as the wires give it: a peer that is always there; in loopback our own outputs. */
 static void update_msr(ISASerial *s)
 {
     static const struct {

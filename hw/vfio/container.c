@@ -83,6 +83,8 @@ static bool map_ram(VFIOContainer *c, const MemoryRange *r, const Extent *e, GEr
     uint64_t skip = e->iova - r->addr;
 
     if (mr->fd >= 0 && mr->block && mr->block->shared) {
+        ram_block_populate_huge(
+            mr->block, (uint64_t)((char *)memory_range_host(r) - (char *)mr->block->host), r->size);
         return iommufd_ioas_map_file(c->be, c->ioas_id, e->iova, e->length, mr->fd,
                                      memory_range_fd_offset(r) + skip, r->readonly, errp);
     }

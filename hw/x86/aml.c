@@ -256,7 +256,7 @@ void aml_memory32(Aml *a, uint32_t base, uint32_t size)
     put(a, size, 4);
 }
 
-/* An address space descriptor of @width bytes a number: its bounds are fixed, nothing translated. */
+/* An address space descriptor of @width bytes a number: bounds fixed, nothing translated. */
 static void window(Aml *a, unsigned width, uint8_t type, uint8_t type_flags, uint64_t first,
                    uint64_t last)
 {

@@ -6,7 +6,8 @@
  * into it starts at 1 TiB instead, as a device could not DMA there.
  *
  * The 64-bit PCI window follows RAM as low as it can: a guest's struct pages for BARs (peer to peer
- * DMA) have a limit not far above RAM.  8 TiB are room for thirty GPUs with BARs of 256 GiB; 2^47 is what every IOMMU with 48 bits and any guest with four levels can address.
+ * DMA) have a limit not far above RAM.  8 TiB are room for thirty GPUs with BARs of 256 GiB; 2^47
+ * is what every IOMMU with 48 bits and any guest with four levels of page tables can address.
  */
 #include "hw/x86/x86.h"
 

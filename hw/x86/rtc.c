@@ -13,7 +13,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "core/event.h"
 #include "core/irq.h"
 #include "hw/x86/alarm.h"
 
@@ -134,18 +133,9 @@ static void store_time(MC146818 *s)
         .tm_year = decode(s, s->cmos[RTC_YEAR]) + decode(s, s->cmos[RTC_CENTURY]) * 100 - 1900,
     };
     int64_t host = g_get_real_time();
-    int64_t offset = (int64_t)timegm(&tm) * G_USEC_PER_SEC - host;
-    JsonObject *data;
 
     /* The fraction of a second stays: a guest that writes back what it read changes nothing. */
-    offset += (host + s->offset) % G_USEC_PER_SEC;
-    if (offset / G_USEC_PER_SEC != s->offset / G_USEC_PER_SEC) {
-        data = json_object_new();
-        json_object_set_int_member(data, "offset", offset / G_USEC_PER_SEC);
-        json_object_set_string_member(data, "qom-path", object_path(G_OBJECT(s)) ?: "");
-        event_emit("RTC_CHANGE", data);
-    }
-    s->offset = offset;
+    s->offset = (int64_t)timegm(&tm) * G_USEC_PER_SEC - host + (host + s->offset) % G_USEC_PER_SEC;
     s->seconds_seen = guest_us(s) / G_USEC_PER_SEC;
 }
 
@@ -162,6 +152,7 @@ static int64_t period_ticks(const MC146818 *s)
     return 1 << ((rate <= 2 ? rate + 7 : rate) - 1);
 }
 
+/* How many periods end in @us. */
 static int64_t periods_until(int64_t us, int64_t ticks)
 {
     return us / G_USEC_PER_SEC * 32768 / ticks +
@@ -177,7 +168,7 @@ static bool alarm_takes(const MC146818 *s, uint8_t index, int value)
            (index == RTC_HOURS_ALARM ? decode_hour(s, byte) : decode(s, byte)) == value;
 }
 
-/* The first second after @after at which the alarm goes off; at least a day later if it never does. */
+/* The first second after @after at which the alarm goes off; past a day when it never does. */
 static int64_t next_match(const MC146818 *s, int64_t after)
 {
     int64_t second = after + 1;

@@ -22,4 +22,15 @@ extern RAMBlock *ram_blocks;
 void ram_block_register(RAMBlock *block);
 void ram_block_unregister(RAMBlock *block);
 
+/* Host mappings of blocks start at a multiple of this: a transparent huge page of the host's. */
+#define RAM_BLOCK_ALIGN (2ULL << 20)
+
+/*
+ * Allocates the range's memory now, as huge pages wherever it can, whatever the host's policy for
+ * shared memory is (MADV_COLLAPSE, Linux 6.1).  For memory that is about to be pinned: the pin, the
+ * IOMMU's page tables and KVM's then handle one page where there would be 512.  An optimization:
+ * where the kernel cannot, memory is allocated in small pages later, as it would have been.
+ */
+void ram_block_populate_huge(RAMBlock *block, uint64_t offset, uint64_t size);
+
 #endif

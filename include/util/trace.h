@@ -2,7 +2,8 @@
 /*
  * Trace points: TRACE("vfio_dma_map", "iova 0x%" PRIx64, iova).  `-trace PATTERN` (or
  * `-trace enable=PATTERN`) turns points on by glob, `-trace help` lists them, `-D` sends the lines
- * to a file.  A point that is off costs one load and a predicted branch.
+ * to a file.  A line starts with thread and time, "TID@SECONDS.MICROSECONDS:".  A point that is off
+ * costs one load and a predicted branch.
  */
 #ifndef VIADUCT_UTIL_TRACE_H
 #define VIADUCT_UTIL_TRACE_H

@@ -127,10 +127,9 @@ static AcpiTables make_tables(void)
 {
     static X86Memory mem;
     static uint32_t ids[CPUS];
-    AcpiConfig config = {
-        .mem = &mem, .cpus = CPUS, .apic_ids = ids, .serial = { true, true }, .last_bus = 7
-    };
+    AcpiConfig config = { .mem = &mem, .cpus = CPUS, .apic_ids = ids, .last_bus = 7 };
 
+    config.serial[0] = config.serial[1] = true;
     g_assert_true(x86_memory_layout(&mem, 6 * GIB, 46, false, NULL));
     for (unsigned i = 0; i < CPUS; i++) {
         ids[i] = i * 2; /* passes 254 on the way */
@@ -171,7 +170,7 @@ static const uint8_t *table_at(const AcpiTables *t, uint64_t addr, const char *s
 static void test_acpi(void)
 {
     AcpiTables t = make_tables();
-    g_autoptr(GByteArray) data = t.data;
+    g_autoptr(GByteArray) data G_GNUC_UNUSED = t.data;
     const uint8_t *xsdt = table_at(&t, get(t.rsdp + 24, 8), "XSDT");
     const uint8_t *fadt = table_at(&t, get(xsdt + 36, 8), "FACP");
     const uint8_t *madt = table_at(&t, get(xsdt + 44, 8), "APIC");
@@ -224,7 +223,7 @@ static void test_iasl(void)
     g_autofree char *iasl = g_find_program_in_path("iasl");
     g_autofree char *dir = g_dir_make_tmp("x86-XXXXXX", NULL);
     AcpiTables t = make_tables();
-    g_autoptr(GByteArray) data = t.data;
+    g_autoptr(GByteArray) data G_GNUC_UNUSED = t.data;
     const uint8_t *xsdt = table_at(&t, get(t.rsdp + 24, 8), "XSDT");
     const uint8_t *fadt = table_at(&t, get(xsdt + 36, 8), "FACP");
     const uint64_t addrs[] = { get(fadt + 140, 8), get(xsdt + 36, 8),   get(xsdt + 44, 8),
