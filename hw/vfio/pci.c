@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 
+#include "core/runstate.h"
 #include "util/error.h"
 #include "util/trace.h"
 
@@ -224,6 +225,9 @@ static void vfio_pci_reset(PCIDevice *pdev)
     uint8_t pm = pci_find_capability(pdev, PCI_CAP_ID_PM);
     g_autoptr(GError) err = NULL;
 
+    if (run_state() == RUN_STATE_PRELAUNCH) {
+        return; /* the kernel reset it when it was opened, and no guest has run since */
+    }
     TRACE("vfio_pci_reset", "%s", vbasedev->name);
     vfio_pci_set_interrupt(vdev, VFIO_INT_NONE, NULL);
     if (pm && pm <= PCI_CONFIG_SIZE - PCI_PM_SIZEOF) {

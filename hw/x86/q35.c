@@ -255,15 +255,18 @@ static void q35_vm_state(bool running, RunState state, void *opaque)
 static bool q35_ready(Machine *m, GError **errp)
 {
     Q35Machine *s = Q35_MACHINE(m);
+    bool ok;
 
-    if (!pci_assign_resources(errp) || !load(s, errp)) {
-        return false;
+    memory_transaction_begin(); /* the reset moves BARs away and back: nobody need hear of it */
+    ok = pci_assign_resources(errp) && load(s, errp);
+    if (ok) {
+        s->loaded = true;
+        vm_state_add_notifier(q35_vm_state, s);
+        reset_register(q35_reset, s);
+        devices_reset();
     }
-    s->loaded = true;
-    vm_state_add_notifier(q35_vm_state, s);
-    reset_register(q35_reset, s);
-    devices_reset();
-    return true;
+    memory_transaction_commit();
+    return ok;
 }
 
 static void q35_machine_init(Q35Machine *self)

@@ -6,6 +6,7 @@
 
 #include "backends/hostmem.h"
 #include "core/accel.h"
+#include "core/runstate.h"
 #include "hw/pci/msi.h"
 #include "hw/vfio/vfio.h"
 #include "tests/sim/kernel.h"
@@ -110,7 +111,13 @@ static void device_fd_del(int fd)
     sim_note("KVM del");
 }
 
-static const AccelOps accel_ops = { .device_fd_add = device_fd_add,
+static void no_vcpus(void)
+{
+}
+
+static const AccelOps accel_ops = { .pause_vcpus = no_vcpus,
+                                    .resume_vcpus = no_vcpus,
+                                    .device_fd_add = device_fd_add,
                                     .device_fd_del = device_fd_del };
 
 static const Binding *bound_to(int route)
@@ -700,6 +707,13 @@ static void test_reset(void)
 
     setup();
     dev = plug_ok("");
+    map_bar0(dev);
+    cfg_write(dev, MSIX_CAP + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, 2);
+    msix_entry(1, false);
+    DEVICE_GET_CLASS(dev)->reset(DEVICE(dev));
+    g_assert_cmpuint(sim->resets, ==, 0); /* opening it did that */
+    vm_start();
+    vm_stop(RUN_STATE_PAUSED);
     map_bar0(dev);
     cfg_write(dev, MSIX_CAP + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, 2);
     msix_entry(1, false);
