@@ -13,6 +13,7 @@
 #include "hw/char/serial.h"
 #include "hw/x86/acpi.h"
 #include "hw/x86/boot.h"
+#include "hw/x86/smbios.h"
 #include "hw/x86/x86.h"
 #include "util/error.h"
 
@@ -200,7 +201,8 @@ static void raise_last_bus(PCIDevice *dev, void *opaque)
     }
 }
 
-static AcpiTables build_tables(Q35Machine *s)
+/* With @more bytes of RAM behind them. */
+static AcpiTables build_tables(Q35Machine *s, uint64_t more)
 {
     const MachineConfig *c = &MACHINE(s)->config;
     g_autofree uint32_t *apic_ids = g_new(uint32_t, c->cpus);
@@ -215,7 +217,7 @@ static AcpiTables build_tables(Q35Machine *s)
     pci_bus_foreach(pci_root_bus(), raise_last_bus, &config.last_bus);
     /* Once to learn their length, once for the place that this gives them. */
     tables = acpi_build(&config, 0);
-    base = (s->mem.below_4g - tables.data->len) & -ACPI_ALIGN;
+    base = (s->mem.below_4g - tables.data->len - more) & -ACPI_ALIGN;
     g_byte_array_unref(tables.data);
     return acpi_build(&config, base);
 }
@@ -223,12 +225,16 @@ static AcpiTables build_tables(Q35Machine *s)
 /* RAM as the guest finds it, which may have overwritten it: tables and kernel. */
 static bool load(Q35Machine *s, GError **errp)
 {
-    AcpiTables tables = build_tables(s);
+    g_autoptr(GByteArray) smbios = smbios_build(&MACHINE(s)->config, &s->mem);
+    AcpiTables tables = build_tables(s, smbios->len);
     g_autoptr(GByteArray) data = tables.data;
+    uint64_t after = tables.base + data->len;
 
     memcpy(x86_memory_ptr(&s->mem, tables.base, data->len), data->data, data->len);
+    memcpy(x86_memory_ptr(&s->mem, after, smbios->len), smbios->data, smbios->len);
     memcpy(x86_memory_ptr(&s->mem, X86_RSDP, sizeof(tables.rsdp)), tables.rsdp,
            sizeof(tables.rsdp));
+    smbios_build_entry(after, smbios->len, x86_memory_ptr(&s->mem, X86_SMBIOS, SMBIOS_ENTRY_SIZE));
     return x86_boot_load(s->boot, tables.base, &s->boot_state, errp);
 }
 

@@ -15,6 +15,7 @@
 #include "hw/x86/acpi.h"
 #include "hw/x86/aml.h"
 #include "hw/x86/boot.h"
+#include "hw/x86/smbios.h"
 
 #define MIB (1ULL << 20)
 #define GIB (1ULL << 30)
@@ -254,6 +255,132 @@ static void test_iasl(void)
     if (!iasl) {
         g_test_skip("no iasl (Debian: acpica-tools)");
     }
+}
+
+/* ---- SMBIOS ---- */
+
+/* The structure at @at; then *@end is what follows its strings, *@n their number. */
+static const uint8_t *structure_at(const GByteArray *table, guint at, guint *end, unsigned *n)
+{
+    const uint8_t *p = table->data + at;
+    guint i;
+
+    g_assert_cmpuint(at + 6, <=, table->len);
+    g_assert_cmpuint(p[1], >=, 4);
+    g_assert_cmpuint(at + p[1] + 2, <=, table->len);
+    for (i = at + p[1], *n = 0; table->data[i]; (*n)++) {
+        i += (guint)strnlen((const char *)table->data + i, table->len - i) + 1;
+        g_assert_cmpuint(i, <, table->len);
+    }
+    *end = i + (*n ? 1 : 2);
+    g_assert_cmpuint(*end, <=, table->len);
+    return p;
+}
+
+/* The string whose number is the structure's byte @field. */
+static const char *string_of(const uint8_t *p, unsigned field)
+{
+    const char *s = (const char *)p + p[1];
+
+    for (unsigned i = 1; i < p[field]; i++) {
+        s += strlen(s) + 1;
+    }
+    return s;
+}
+
+static void test_smbios(void)
+{
+    static const struct {
+        uint8_t length;
+        unsigned count, strings;
+    } expected[128] = {
+        [0] = { 0x18, 1, 3 },  [1] = { 0x1b, 1, 3 },  [3] = { 0x16, 1, 1 },
+        [4] = { 0x30, 3, 1 },  [16] = { 0x17, 1, 0 }, [17] = { 0x28, 1, 2 },
+        [19] = { 0x1f, 2, 0 }, [32] = { 0x0b, 1, 0 }, [127] = { 4, 1, 0 },
+    };
+    static const uint8_t uuid[] = { 0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66,
+                                    0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff };
+    MachineConfig config = { .sockets = 3, .dies = 2, .cores = 150, .threads = 2 };
+    g_autoptr(GByteArray) table = NULL;
+    unsigned count[128] = { 0 }, n, array = 0;
+    uint8_t entry[SMBIOS_ENTRY_SIZE];
+    X86Memory mem;
+
+    for (int i = 0; i < 16; i++) {
+        config.uuid[i] = (uint8_t)(i * 0x11);
+    }
+    config.uuid_set = true;
+    g_assert_true(x86_memory_layout(&mem, 5 * TIB, 46, false, NULL));
+    table = smbios_build(&config, &mem);
+    for (guint at = 0, end, handle = 0; at < table->len; at = end, handle++) {
+        const uint8_t *p = structure_at(table, at, &end, &n);
+
+        g_assert_cmpuint(p[0], <, 128);
+        g_assert_cmphex(p[1], ==, expected[p[0]].length);
+        g_assert_cmpuint(n, ==, expected[p[0]].strings);
+        g_assert_cmpuint(get(p + 2, 2), ==, handle);
+        count[p[0]]++;
+        switch (p[0]) {
+        case 0:
+            g_assert_cmpstr(string_of(p, 4), ==, "Viaduct");
+            g_assert_cmphex(p[0x13] & 0x10, ==, 0x10); /* is a virtual machine */
+            break;
+        case 1:
+            g_assert_cmpstr(string_of(p, 5), ==, "Standard PC (Q35, 2026)");
+            g_assert_cmpmem(p + 8, 16, uuid, 16);
+            break;
+        case 4:
+            g_assert_cmpint(string_of(p, 4)[4], ==, '0' + (int)count[4] - 1);
+            g_assert_cmpuint(p[0x23], ==, 0xff);
+            g_assert_cmpuint(get(p + 0x2a, 2), ==, 300);
+            g_assert_cmpuint(get(p + 0x2e, 2), ==, 600);
+            break;
+        case 16:
+            array = handle;
+            g_assert_cmphex(get(p + 7, 4), ==, 0x80000000);
+            g_assert_cmphex(get(p + 15, 8), ==, 5 * TIB);
+            break;
+        case 17:
+            g_assert_cmpuint(get(p + 4, 2), ==, array);
+            g_assert_cmphex(get(p + 12, 2), ==, 0x7fff);
+            g_assert_cmphex(get(p + 28, 4), ==, 5 * TIB / MIB);
+            break;
+        case 19:
+            g_assert_cmpuint(get(p + 12, 2), ==, array);
+            g_assert_cmphex(get(p + 8, 4), ==, count[19] == 1 ? 0x1fffff : UINT32_MAX);
+            g_assert_cmphex(get(p + 15, 8), ==, count[19] == 1 ? 0 : 4 * GIB);
+            g_assert_cmphex(get(p + 23, 8), ==, count[19] == 1 ? 0 : 5 * TIB + 2 * GIB - 1);
+            break;
+        default:
+            break;
+        }
+    }
+    for (int i = 0; i < 128; i++) {
+        g_assert_cmpuint(count[i], ==, expected[i].count);
+    }
+
+    smbios_build_entry(BASE, table->len, entry);
+    g_assert_cmpmem(entry, 5, "_SM3_", 5);
+    g_assert_cmphex(entry[6], ==, sizeof(entry));
+    g_assert_cmphex(sum(entry, sizeof(entry)), ==, 0);
+    g_assert_cmphex(get(entry + 12, 4), ==, table->len);
+    g_assert_cmphex(get(entry + 16, 8), ==, BASE);
+    g_assert_true(X86_SMBIOS % 16 == 0 && X86_SMBIOS >= X86_RSDP + ACPI_RSDP_SIZE);
+
+    /* No UUID, and RAM that the first fields can tell. */
+    g_byte_array_unref(table);
+    config.uuid_set = false;
+    g_assert_true(x86_memory_layout(&mem, 512 * MIB, 46, false, NULL));
+    table = smbios_build(&config, &mem);
+    for (guint at = 0, end; at < table->len; at = end) {
+        const uint8_t *p = structure_at(table, at, &end, &n);
+
+        g_assert_cmphex(p[0] == 1 ? get(p + 8, 8) | get(p + 16, 8) : 0, ==, 0);
+        g_assert_cmpuint(p[0] == 16 ? get(p + 7, 4) : 512 * 1024, ==, 512 * 1024);
+        g_assert_cmpuint(p[0] == 17 ? get(p + 12, 2) : 512, ==, 512);
+        count[19] -= p[0] == 19;
+    }
+    g_assert_cmpuint(count[19], ==, 1);
 }
 
 /* ---- kernels ---- */
@@ -814,6 +941,7 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/aml", test_aml);
     g_test_add_func("/x86/acpi", test_acpi);
     g_test_add_func("/x86/acpi/iasl", test_iasl);
+    g_test_add_func("/x86/smbios", test_smbios);
     g_test_add("/x86/boot/bzimage", Files, NULL, files_set_up, test_bzimage, files_tear_down);
     g_test_add("/x86/boot/pvh", Files, NULL, files_set_up, test_pvh, files_tear_down);
     g_test_add_func("/x86/serial", test_serial);

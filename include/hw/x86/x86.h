@@ -18,10 +18,11 @@
 #define X86_ECAM_SIZE  0x10000000ULL
 #define X86_ECAM_BUSES 256
 
-/* The first MiB: what is no RAM for the guest, and the place where scanners look for the RSDP. */
-#define X86_EBDA 0x9fc00U
-#define X86_RSDP 0xf0000U
-#define X86_1M   0x100000U
+/* The first MiB: what is no RAM for the guest, and what scanners look for from 0xf0000 on. */
+#define X86_EBDA   0x9fc00U
+#define X86_RSDP   0xf0000U
+#define X86_SMBIOS 0xf0040U
+#define X86_1M     0x100000U
 
 /* Ports. */
 #define X86_PORT_PM       0x600 /* PM1a event, PM1a control, PM timer: see pm.c */

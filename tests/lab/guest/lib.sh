@@ -48,3 +48,10 @@ interrupts() {
 no_errors() {
     ! dmesg | grep -iE 'nvme.*(timeout|error|abort|reset)|I/O error' || fail "the kernel complains"
 }
+
+# What SMBIOS says, if this kernel can tell.
+dmi() {
+    local id=/sys/class/dmi/id
+    [ -e $id/product_uuid ] || return 0
+    say "the machine is $(cat $id/sys_vendor) $(cat $id/product_name), UUID $(cat $id/product_uuid)"
+}
