@@ -358,6 +358,9 @@ bool object_set(GObject *obj, const char *name, JsonNode *value, GError **errp)
         return error_set(errp, "Attempt to set property '%s' on %s after it was realized", name,
                          who);
     }
+    if (G_TYPE_CHECK_INSTANCE_TYPE(obj, TYPE_USER_OBJECT) && object_path(obj) && !prop->runtime) {
+        return error_set(errp, "cannot change property '%s' of %s", name, G_OBJECT_TYPE_NAME(obj));
+    }
     return prop->kind->set(obj, prop, field_of(obj, prop), value, errp);
 }
 

@@ -160,11 +160,24 @@ void powerdown_register(void (*fn)(void *opaque), void *opaque)
     powerdown_opaque = opaque;
 }
 
+/* The host's last word: nothing that the guest does or -no-shutdown says changes it. */
+static bool ends_always(ShutdownCause cause)
+{
+    return cause == SHUTDOWN_CAUSE_HOST_QMP_QUIT || cause == SHUTDOWN_CAUSE_HOST_SIGNAL;
+}
+
+static void want_shutdown(ShutdownCause cause)
+{
+    if (!ends_always(requests.shutdown)) {
+        requests.shutdown = cause;
+    }
+}
+
 void system_reset_request(ShutdownCause cause)
 {
     g_mutex_lock(&requests.lock);
     if (run_state_policy.no_reboot) {
-        requests.shutdown = cause;
+        want_shutdown(cause);
     } else {
         requests.reset = cause;
     }
@@ -175,7 +188,7 @@ void system_reset_request(ShutdownCause cause)
 void system_shutdown_request(ShutdownCause cause)
 {
     g_mutex_lock(&requests.lock);
-    requests.shutdown = cause;
+    want_shutdown(cause);
     g_mutex_unlock(&requests.lock);
     g_main_context_wakeup(NULL);
 }
@@ -206,6 +219,16 @@ static JsonObject *cause_data(ShutdownCause cause)
     return data;
 }
 
+/* Until it stood still the guest may have asked again for what is just being done. */
+static void forget_repetition(ShutdownCause *request)
+{
+    g_mutex_lock(&requests.lock);
+    if (shutdown_cause_from_guest(*request)) {
+        *request = SHUTDOWN_CAUSE_NONE;
+    }
+    g_mutex_unlock(&requests.lock);
+}
+
 static void system_reset(ShutdownCause cause)
 {
     bool was_running = state == RUN_STATE_RUNNING;
@@ -213,13 +236,13 @@ static void system_reset(ShutdownCause cause)
     if (was_running) {
         accel->pause_vcpus();
     }
+    forget_repetition(&requests.reset);
     devices_reset();
     event_emit("RESET", cause_data(cause));
-    if (state == RUN_STATE_SHUTDOWN || state == RUN_STATE_INTERNAL_ERROR) {
-        state = RUN_STATE_PAUSED; /* what ended was the guest; `cont` starts the new one */
-    }
     if (was_running) {
         accel->resume_vcpus();
+    } else {
+        state = RUN_STATE_PRELAUNCH; /* whatever the old guest came to; `cont` starts the new one */
     }
 }
 
@@ -242,10 +265,11 @@ static bool handle_requests(void)
 
     if (shutdown != SHUTDOWN_CAUSE_NONE) {
         event_emit("SHUTDOWN", cause_data(shutdown));
-        if (!run_state_policy.no_shutdown || !shutdown_cause_from_guest(shutdown)) {
+        if (!run_state_policy.no_shutdown || ends_always(shutdown)) {
             return true;
         }
         vm_stop(RUN_STATE_SHUTDOWN);
+        forget_repetition(&requests.shutdown);
     }
     if (reset != SHUTDOWN_CAUSE_NONE) {
         system_reset(reset);

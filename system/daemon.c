@@ -120,6 +120,9 @@ bool pidfile_create(const char *path, GError **errp)
         return error_set(errp, "cannot create PID file '%s': %s", path,
                          errno == EAGAIN ? "another process holds its lock" : g_strerror(errno));
     }
+    if (!S_ISREG(pidfile.st.st_mode)) { /* and so nothing to be removed */
+        return error_set(errp, "PID file '%s' is not a regular file", path);
+    }
     pidfile.path = g_canonicalize_filename(path, NULL);
     if (ftruncate(pidfile.fd, 0) || write(pidfile.fd, text, (size_t)len) != len) {
         return error_set_errno(errp, errno, "cannot write PID file '%s'", path);

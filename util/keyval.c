@@ -87,12 +87,14 @@ bool size_parse(const char *text, uint64_t unit, uint64_t *bytes, GError **errp)
         return error_set(errp, "'%s' is not a size", text);
     }
     if (*end == '.' && !hex) { /* "1.5G" */
-        char *point = end;
+        size_t digits = strspn(end + 1, "0123456789");
+        g_autofree char *decimal = g_strndup(end, digits + 1); /* no exponent: E is a suffix */
 
-        fraction = g_ascii_strtod(point, &end);
-        if (end == point + 1) {
+        if (!digits) {
             return error_set(errp, "'%s' is not a size", text);
         }
+        fraction = g_ascii_strtod(decimal, NULL);
+        end += digits + 1;
     }
     if (*end) {
         const char *s = strchr(suffixes, g_ascii_tolower(*end));

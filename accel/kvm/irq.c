@@ -36,6 +36,15 @@ static unsigned first_free; /* no free route lies before it */
 static unsigned max_routes;
 static bool dirty; /* the kernel does not have this table yet */
 
+/*
+ * Whether KVM takes it: it refuses a table as a whole if the upper address half names anything but
+ * bits 31..8 of a destination.  What the guest writes there must not keep its other interrupts out.
+ */
+static bool message_valid(MSIMessage msg)
+{
+    return !(msg.address >> 32 & 0xff);
+}
+
 /* Where KVM wants bits 14..8 of the destination. */
 static MSIMessage kvm_message(MSIMessage msg)
 {
@@ -129,7 +138,7 @@ bool kvm_routes_commit(GError **errp)
         const MSIRoute *r = &g_array_index(routes, MSIRoute, i);
         MSIMessage msg = kvm_message(r->msg);
 
-        if (r->used) {
+        if (r->used && message_valid(msg)) {
             table->entries[table->nr++] = (struct kvm_irq_routing_entry) {
                 .gsi = i + KVM_IRQCHIP_GSIS,
                 .type = KVM_IRQ_ROUTING_MSI,

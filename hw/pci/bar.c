@@ -71,6 +71,13 @@ uint64_t pci_bar_address(PCIDevice *dev, int nr)
     return addr & ~(r->size - 1);
 }
 
+static bool asleep(PCIDevice *dev)
+{
+    uint8_t state = dev->config[dev->pm_cap + PCI_PM_CTRL] & PCI_PM_CTRL_STATE_MASK;
+
+    return dev->pm_cap && state == PCI_PM_D3HOT;
+}
+
 /* Where the BAR is to be mapped now. */
 static uint64_t target(PCIDevice *dev, int nr)
 {
@@ -79,7 +86,7 @@ static uint64_t target(PCIDevice *dev, int nr)
     uint16_t command = pci_get_word(dev->config + PCI_COMMAND);
     uint64_t addr = pci_bar_address(dev, nr), last;
 
-    if (!(command & (io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY)) ||
+    if (asleep(dev) || !(command & (io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY)) ||
         (nr == PCI_ROM_SLOT && !(dev->config[pci_bar_offset(dev, nr)] & PCI_ROM_ADDRESS_ENABLE))) {
         return PCI_BAR_UNMAPPED;
     }

@@ -39,6 +39,7 @@ void pci_config_fini(PCIDevice *dev)
     g_clear_pointer(&dev->w1cmask, g_free);
     dev->config_size = 0;
     dev->msi_cap = 0;
+    dev->pm_cap = 0;
 }
 
 void pci_config_reset(PCIDevice *dev)
@@ -60,6 +61,9 @@ void pci_config_reset(PCIDevice *dev)
                 pci_set_long(reg + 4, 0);
             }
         }
+    }
+    if (dev->pm_cap) {
+        config[dev->pm_cap + PCI_PM_CTRL] &= (uint8_t)~PCI_PM_CTRL_STATE_MASK;
     }
     dev->bus_master = false;
     pci_update_mappings(dev);
@@ -106,6 +110,8 @@ void pci_default_write_config(PCIDevice *dev, uint32_t addr, uint32_t val, unsig
     }
     if (addr < PCI_STD_HEADER_SIZEOF) { /* seldom enough to look at all that the header governs */
         dev->bus_master = pci_get_word(dev->config + PCI_COMMAND) & PCI_COMMAND_MASTER;
+        pci_update_mappings(dev);
+    } else if (pci_is_power_control(dev, addr)) {
         pci_update_mappings(dev);
     }
     msix_write_config(dev, addr, len);
@@ -190,4 +196,16 @@ uint8_t pci_find_capability(PCIDevice *dev, uint8_t id)
         at = dev->config[at + PCI_CAP_LIST_NEXT] & ~3;
     }
     return 0;
+}
+
+void pci_pm_init(PCIDevice *dev, uint8_t cap)
+{
+    dev->pm_cap = cap;
+    dev->wmask[cap + PCI_PM_CTRL] |= PCI_PM_CTRL_STATE_MASK;
+    dev->config[cap + PCI_PM_CTRL] &= (uint8_t)~PCI_PM_CTRL_STATE_MASK;
+}
+
+bool pci_is_power_control(PCIDevice *dev, uint32_t addr)
+{
+    return dev->pm_cap && addr == (uint32_t)dev->pm_cap + PCI_PM_CTRL;
 }

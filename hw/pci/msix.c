@@ -288,6 +288,17 @@ void msix_reset(PCIDevice *dev)
     }
 }
 
+static void state_free(gpointer data)
+{
+    MSIXState *s = data;
+
+    g_free(s->table);
+    g_free(s->pba);
+    g_free(s->live);
+    g_free(s);
+}
+
+/* A vCPU may have an older view of memory with the regions in it: they live as long as @dev. */
 void msix_fini(PCIDevice *dev)
 {
     MSIXState *s = dev->msix;
@@ -302,9 +313,7 @@ void msix_fini(PCIDevice *dev)
     memory_transaction_commit();
     memory_region_fini(&s->table_mr);
     memory_region_fini(&s->pba_mr);
+    s->hooks = NULL;
     dev->msix = NULL;
-    g_free(s->table);
-    g_free(s->pba);
-    g_free(s->live);
-    g_free(s);
+    g_object_set_data_full(G_OBJECT(dev), "msix", s, state_free);
 }

@@ -113,13 +113,21 @@ static void carve(GArray **mmaps, uint64_t first, uint64_t end)
     g_array_unref(old);
 }
 
+/* What takes reads or writes only must trap: a map cannot refuse the others without a signal. */
+static bool may_map(VFIOBAR *bar)
+{
+    const uint32_t rw = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+
+    return !bar->vdev->no_mmap && (bar_region(bar)->flags & rw) == rw;
+}
+
 static void choose_mmaps(VFIOBAR *bar)
 {
     const VFIOMSIXInfo *msix = &bar->vdev->msix;
     const VFIORegion *region = bar_region(bar);
     GArray *mmaps = g_array_new(FALSE, TRUE, sizeof(VFIOMmap));
 
-    for (unsigned i = 0; i < region->nr_areas && !bar->vdev->no_mmap; i++) {
+    for (unsigned i = 0; i < region->nr_areas && may_map(bar); i++) {
         add_mmap(mmaps, region->areas[i].offset, region->areas[i].offset + region->areas[i].size);
     }
     if (msix->cap && msix->table_bar == bar->nr) {
@@ -158,8 +166,6 @@ static char *reserve(VFIOBAR *bar, uint64_t size, GError **errp)
 static bool vfio_region_mmap(VFIOBAR *bar, GError **errp)
 {
     const VFIORegion *region = bar_region(bar);
-    int prot = (region->flags & VFIO_REGION_INFO_FLAG_READ ? PROT_READ : 0) |
-               (region->flags & VFIO_REGION_INFO_FLAG_WRITE ? PROT_WRITE : 0);
     char *base;
 
     choose_mmaps(bar);
@@ -175,8 +181,8 @@ static bool vfio_region_mmap(VFIOBAR *bar, GError **errp)
         VFIOMmap *m = &bar->mmaps[i];
         g_autofree char *name = g_strdup_printf("%s mmaps[%u]", bar->mr.name, i);
 
-        if (hostcalls->mmap(base + m->offset, m->size, prot, MAP_SHARED | MAP_FIXED,
-                            bar->vdev->vbasedev->fd,
+        if (hostcalls->mmap(base + m->offset, m->size, PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_FIXED, bar->vdev->vbasedev->fd,
                             (off_t)(region->offset + m->offset)) == MAP_FAILED) {
             error_set_errno(errp, errno, "cannot map 0x%" PRIx64 "+0x%" PRIx64 " of BAR %u",
                             m->offset, m->size, bar->nr);

@@ -77,12 +77,14 @@ uint32_t vfio_config_read_device(VFIOPCIDevice *vdev, uint32_t addr, unsigned le
     return GUINT32_FROM_LE(val);
 }
 
-void vfio_config_write_device(VFIOPCIDevice *vdev, uint32_t addr, uint32_t val, unsigned len)
+bool vfio_config_write_device(VFIOPCIDevice *vdev, uint32_t addr, uint32_t val, unsigned len)
 {
     val = GUINT32_TO_LE(val);
     if (!vfio_region_write(vdev->vbasedev, VFIO_PCI_CONFIG_REGION_INDEX, addr, &val, len)) {
         access_failed(vdev, "write", addr, len);
+        return false;
     }
+    return true;
 }
 
 /* ---- the guest's accesses ---- */
@@ -111,12 +113,11 @@ uint32_t vfio_pci_read_config(PCIDevice *pdev, uint32_t addr, unsigned len)
     return val;
 }
 
-/* Decoding that the write turns off. */
-static bool closes_decode(PCIDevice *pdev, uint32_t addr, uint32_t val)
+/* After the write the device takes no accesses to its memory.  (I/O is never mapped, only trapped.) */
+static bool closes_memory(PCIDevice *pdev, uint32_t addr, uint32_t val)
 {
-    uint16_t now = pci_get_word(pdev->config + PCI_COMMAND);
-
-    return addr == PCI_COMMAND && now & ~val & (PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
+    return (addr == PCI_COMMAND && !(val & PCI_COMMAND_MEMORY)) ||
+           (pci_is_power_control(pdev, addr) && (val & PCI_PM_CTRL_STATE_MASK) == PCI_PM_D3HOT);
 }
 
 static VFIOInterrupt wanted_interrupt(PCIDevice *pdev)
@@ -128,13 +129,16 @@ void vfio_pci_write_config(PCIDevice *pdev, uint32_t addr, uint32_t val, unsigne
 {
     VFIOPCIDevice *vdev = VFIO_PCI(pdev);
     bool to_device = device_bits(vdev, addr, len), was_msi = vdev->interrupt == VFIO_INT_MSI;
-    bool first = to_device && !closes_decode(pdev, addr, val);
+    bool first = to_device && !closes_memory(pdev, addr, val);
     g_autoptr(GError) err = NULL;
 
     TRACE("vfio_pci_write_config", "%s 0x%x len %u: 0x%x", vdev->vbasedev->name, addr, len, val);
     /* The guest must not see a BAR while the device does not decode it: that would be a SIGBUS. */
-    if (first) {
-        vfio_config_write_device(vdev, addr, val, len);
+    if (first && !vfio_config_write_device(vdev, addr, val, len)) {
+        return;
+    }
+    if (first && pci_is_power_control(pdev, addr)) { /* it may not have woken up */
+        val = vfio_config_read_device(vdev, addr, len);
     }
     pci_default_write_config(pdev, addr, val, len);
     if (to_device && !first) {
@@ -244,19 +248,37 @@ static uint8_t cap_size(const uint8_t *caps, unsigned n, uint8_t at)
     return (uint8_t)(end - at);
 }
 
+/* Bit n of @dwords: dword n of configuration space. */
+static void emulate_dwords(VFIOPCIDevice *vdev, uint64_t dwords)
+{
+    for (; dwords; dwords &= dwords - 1) {
+        emulate(vdev, (uint32_t)__builtin_ctzll(dwords) * 4, 4, 0xff);
+    }
+}
+
 static bool add_cap(VFIOPCIDevice *vdev, uint8_t at, uint8_t size, GError **errp)
 {
     PCIDevice *pdev = &vdev->parent;
     uint8_t id = pdev->config[at + PCI_CAP_LIST_ID];
+    uint64_t before = pdev->used;
 
     for (size_t i = 0; i < G_N_ELEMENTS(emulated_caps); i++) {
         if (emulated_caps[i].id == id) {
-            emulate(vdev, at, size, 0xff);
-            return emulated_caps[i].setup(vdev, at, errp);
+            if (!emulated_caps[i].setup(vdev, at, errp)) {
+                return false;
+            }
+            emulate_dwords(vdev, pdev->used & ~before); /* what is behind it is the device's */
+            return true;
         }
     }
     emulate(vdev, at, 2, 0xff); /* the link */
-    return pci_add_capability(pdev, id, at, size, errp) >= 0;
+    if (pci_add_capability(pdev, id, at, size, errp) < 0) {
+        return false;
+    }
+    if (id == PCI_CAP_ID_PM && size >= PCI_PM_SIZEOF) {
+        pci_pm_init(pdev, at); /* the kernel woke it when it was opened */
+    }
+    return true;
 }
 
 static bool add_caps(VFIOPCIDevice *vdev, GError **errp)

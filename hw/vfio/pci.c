@@ -222,7 +222,7 @@ static void vfio_pci_reset(PCIDevice *pdev)
 {
     VFIOPCIDevice *vdev = VFIO_PCI(pdev);
     VFIODevice *vbasedev = vdev->vbasedev;
-    uint8_t pm = pci_find_capability(pdev, PCI_CAP_ID_PM);
+    uint32_t pm = pdev->pm_cap;
     g_autoptr(GError) err = NULL;
 
     if (run_state() == RUN_STATE_PRELAUNCH) {
@@ -230,7 +230,7 @@ static void vfio_pci_reset(PCIDevice *pdev)
     }
     TRACE("vfio_pci_reset", "%s", vbasedev->name);
     vfio_pci_set_interrupt(vdev, VFIO_INT_NONE, NULL);
-    if (pm && pm <= PCI_CONFIG_SIZE - PCI_PM_SIZEOF) {
+    if (pm) {
         uint32_t control = vfio_config_read_device(vdev, pm + PCI_PM_CTRL, 2);
 
         if (control & PCI_PM_CTRL_STATE_MASK) { /* the kernel resets no sleeping device */

@@ -109,7 +109,7 @@ uint32_t vfio_pci_read_config(PCIDevice *pdev, uint32_t addr, unsigned len);
 void vfio_pci_write_config(PCIDevice *pdev, uint32_t addr, uint32_t val, unsigned len);
 /* The device's own registers; failures read as all ones and are said once. */
 uint32_t vfio_config_read_device(VFIOPCIDevice *vdev, uint32_t addr, unsigned len);
-void vfio_config_write_device(VFIOPCIDevice *vdev, uint32_t addr, uint32_t val, unsigned len);
+bool vfio_config_write_device(VFIOPCIDevice *vdev, uint32_t addr, uint32_t val, unsigned len);
 
 /* pci-bars.c */
 bool vfio_bars_init(VFIOPCIDevice *vdev, GError **errp);

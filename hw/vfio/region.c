@@ -124,7 +124,9 @@ static bool get_areas(VFIORegion *r, const struct vfio_region_info *info, GError
             r->areas[r->nr_areas++] = area;
         }
     }
-    qsort(r->areas, r->nr_areas, sizeof(r->areas[0]), by_offset);
+    if (r->nr_areas) { /* no array is NULL, which qsort must not get */
+        qsort(r->areas, r->nr_areas, sizeof(r->areas[0]), by_offset);
+    }
     for (unsigned i = 0; i < r->nr_areas; i++) {
         if (r->areas[i].offset < end) {
             return error_set(errp, "region %u: mappable areas overlap at 0x%" PRIx64, info->index,

@@ -23,7 +23,7 @@ static bool boot_file_open(BootFile *file, const char *what, const char *name, G
     struct stat st;
 
     file->name = g_strdup(name);
-    file->fd = open(name, O_RDONLY | O_CLOEXEC);
+    file->fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* nor wait for a FIFO's writer */
     if (file->fd < 0 || fstat(file->fd, &st)) {
         return error_set_errno(errp, errno, "cannot open %s '%s'", what, name);
     }

@@ -117,7 +117,7 @@ static void load_time(MC146818 *s)
     s->cmos[RTC_WEEKDAY] = encode(s, tm.tm_wday + 1);
     s->cmos[RTC_MDAY] = encode(s, tm.tm_mday);
     s->cmos[RTC_MONTH] = encode(s, tm.tm_mon + 1);
-    s->cmos[RTC_YEAR] = encode(s, tm.tm_year % 100);
+    s->cmos[RTC_YEAR] = encode(s, (tm.tm_year + 1900) % 100);
     s->cmos[RTC_CENTURY] = encode(s, (tm.tm_year + 1900) / 100);
 }
 

@@ -83,7 +83,7 @@ struct Property {
     } arg;
     uint64_t def;     /* default, for kinds that have a number or a boolean */
     const char *help; /* what `-device TYPE,help` prints behind the kind; may be NULL */
-    bool runtime;     /* may be set after realize */
+    bool runtime;     /* may be set after realize or completion */
 };
 
 extern const PropertyKind property_bool;     /* bool */
@@ -134,7 +134,8 @@ const Property **object_class_properties(gpointer klass, size_t *n);
 
 /*
  * Sets one property from JSON.  Messages are QEMU's ("Property 'vfio-pci.x' not found",
- * "Parameter 'x' does not accept value 'y'").  A realized device takes only runtime properties.
+ * "Parameter 'x' does not accept value 'y'").  A realized device, and a user's object
+ * that is in the tree, take only runtime properties.
  */
 bool object_set(GObject *obj, const char *name, JsonNode *value, GError **errp);
 /* Sets every member of @props but those named in the NULL-ended @skip. */

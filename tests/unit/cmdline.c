@@ -185,6 +185,15 @@ static void test_pidfile(void)
     pidfile_remove();
     g_assert_cmpint(access(path, F_OK), ==, 0);
     g_unlink(path);
+
+    /* What is no file of ours stays. */
+    g_assert_cmpint(symlink("/dev/null", path), ==, 0);
+    g_assert_false(pidfile_create(path, &err));
+    g_assert_nonnull(strstr(err->message, "is not a regular file"));
+    g_clear_error(&err);
+    pidfile_remove();
+    g_assert_cmpint(access(path, F_OK), ==, 0);
+    g_unlink(path);
     g_rmdir(dir);
     g_assert_false(pidfile_create("/nosuch/pid", &err));
     g_assert_cmpstr(err->message, ==,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* util/ and core/: option strings, properties, the tree, the memory model. */
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "backends/hostmem.h"
 #include "core/device.h"
@@ -61,6 +63,10 @@ static void test_size(void)
         { "", 1, 0 },
         { "4X", 1, 0 },
         { "4GB", 1, 0 },
+        { "1.25E", 1, 5ULL << 58 },
+        { "1.5e3", 1, 0 },
+        { "1.5e300", 1, 0 },
+        { "1.G", 1, 0 },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -390,6 +396,19 @@ static void test_memory_refused(void)
     memory_region_fini(&b);
 }
 
+/* A file with less behind it than its size says: as one in a tmpfs that is full. */
+static void test_ram_populate(void)
+{
+    int fd = memfd_create("short", MFD_CLOEXEC);
+    RAMBlock block = { .idstr = (char *)"short", .size = RAM_BLOCK_ALIGN, .page_size = 4096 };
+
+    block.host = mmap(NULL, block.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    g_assert_true(block.host != MAP_FAILED);
+    ram_block_populate_huge(&block, 0, block.size); /* no SIGBUS */
+    munmap(block.host, block.size);
+    close(fd);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -403,5 +422,6 @@ int main(int argc, char **argv)
     g_test_add_func("/core/memory/random", test_memory_random);
     g_test_add_func("/core/memory/merge", test_memory_merge);
     g_test_add_func("/core/memory/refused", test_memory_refused);
+    g_test_add_func("/core/ram/populate", test_ram_populate);
     return g_test_run();
 }

@@ -364,6 +364,22 @@ static bool set_up(GError **errp)
     return model;
 }
 
+/* A message to an address that no APIC has, which KVM refuses, is no reason to refuse the others. */
+static void test_bad_message(void)
+{
+    g_autoptr(GError) err = NULL;
+    int bad;
+
+    if (no_kvm()) {
+        return;
+    }
+    bad = irq_route_add((MSIMessage) { 0x55fee00000, 0x41 }, &err);
+    deliver(guest_irq, guest_irq_end, (MSIMessage) { 0xfee00000, 0x40 });
+    irq_route_release(bad);
+    g_assert_true(irq_routes_commit(&err));
+    g_assert_no_error(err);
+}
+
 int main(int argc, char **argv)
 {
     g_autoptr(GError) err = NULL;
@@ -379,6 +395,7 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/wake", test_wake);
     g_test_add_func("/kvm/irqfd", test_irqfd);
     g_test_add_func("/kvm/far-apic", test_far_apic);
+    g_test_add_func("/kvm/bad-message", test_bad_message);
     g_test_add_func("/kvm/internal-error", test_internal_error);
     return g_test_run();
 }

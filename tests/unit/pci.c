@@ -744,6 +744,26 @@ static void test_msix(void)
     expect_hooks("( -1 ) ");
 }
 
+/* A vCPU keeps the view of memory that it has until its next exit, and drops it then. */
+static void test_msix_outlived(void)
+{
+    PCIDevice *dev = plug("test-pci,id=d", "0=m8K");
+    MemoryRegion *bar = dev->regions[0].mr;
+    uint32_t val = 0;
+    FlatView *view;
+
+    g_assert_true(msix_init(dev, 0x70, 4, bar, 0, 0, bar, 0, 0x1000, &hooks, NULL));
+    wr(dev, PCI_BASE_ADDRESS_0, 0x90000000, 4);
+    wr(dev, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+    view = address_space_view(&address_space_memory);
+    unplug(dev);
+    flat_view_rw(view, 0x90000000, &val, 4, true);
+    flat_view_rw(view, 0x90001000, &val, 4, false);
+    g_assert_cmphex(val, ==, 0);
+    flat_view_unref(view);
+    expect_hooks("");
+}
+
 static void test_msix_nonsense(void)
 {
     const char *bars = "0=m64K";
@@ -1035,6 +1055,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pci/intx", test_intx);
     g_test_add_func("/pci/msi", test_msi);
     g_test_add_func("/pci/msix/hooks", test_msix);
+    g_test_add_func("/pci/msix/outlived", test_msix_outlived);
     g_test_add_func("/pci/msix/nonsense", test_msix_nonsense);
     g_test_add_func("/pci/resources/layout", test_resources);
     g_test_add_func("/pci/resources/tight", test_resources_tight);

@@ -56,7 +56,7 @@ DEFINE_OBJECT_TYPE(TestObject, test_object, "test-object", TYPE_USER_OBJECT, 0)
 
 static const Property test_properties[] = {
     PROP_STRING("text", TestObject, text, .help = "some text"),
-    PROP_UINT32("number", TestObject, number, 42),
+    PROP_UINT32("number", TestObject, number, 42, .runtime = true),
 };
 
 static void test_object_init(TestObject *o)
@@ -494,6 +494,9 @@ static void test_objects(void)
     client_send(&c, "{\"execute\":\"qom-set\",\"arguments\":{\"path\":\"/objects/o1\","
                     "\"property\":\"number\",\"value\":7}}");
     expect(&c, "{\"return\":{}}");
+    client_send(&c, "{\"execute\":\"qom-set\",\"arguments\":{\"path\":\"/objects/o1\","
+                    "\"property\":\"text\",\"value\":\"ho\"}}");
+    expect_error(&c, "GenericError", "cannot change property 'text' of test-object");
     client_send(&c, "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"o1\","
                     "\"property\":\"number\"}}");
     expect(&c, "{\"return\":7}");

@@ -269,6 +269,17 @@ static void msix_entry(unsigned vector, bool masked)
     mem_write(at + 12, masked);
 }
 
+/* Whether the guest reaches the device's memory: the first page of BAR 0, which is not trapped. */
+static bool bar0_mapped(void)
+{
+    FlatView *view = address_space_view(&address_space_memory);
+    const MemoryRange *r = flat_view_find(view, BAR0_AT);
+    bool mapped = r && r->mr->kind == REGION_RAM_DEVICE;
+
+    flat_view_unref(view);
+    return mapped;
+}
+
 /* ---- order and unwinding ---- */
 
 static void test_order(void)
@@ -479,6 +490,8 @@ static void test_config(void)
     /* The device's registers are the device's; ours never reach it. */
     pci_set_word(sim->config + EXPRESS_CAP + 10, 0x5a5a);
     g_assert_cmphex(cfg_read(dev, EXPRESS_CAP + 10, 2), ==, 0x5a5a);
+    pci_set_long(sim->config + 0x60, 0xa5a5a5a5); /* between MSI, which is ours, and the next */
+    g_assert_cmphex(cfg_read(dev, 0x60, 4), ==, 0xa5a5a5a5);
     cfg_write(dev, EXPRESS_CAP + 8, 0x1234, 2);
     g_assert_cmphex(pci_get_word(sim->config + EXPRESS_CAP + 8), ==, 0x1234);
     cfg_write(dev, PCI_BASE_ADDRESS_0, 0xffffffff, 4);
@@ -528,6 +541,117 @@ static void test_bars(void)
     sim_region_poke(sim, 0, 0x1000, 0x11223344);
     g_assert_cmphex(mem_read(BAR0_AT + 0x1000), ==, 0x11223344);
     teardown(dev);
+}
+
+/* Such a page could be written by the guest all the same, which would end in a SIGSEGV. */
+static void test_bar_readonly(void)
+{
+    PCIDevice *dev;
+
+    setup();
+    sim_region_set(sim, 0, BAR0_SIZE, VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_MMAP);
+    dev = plug_ok("");
+    map_bar0(dev);
+    sim_region_poke(sim, 0, 0x1000, 0x11223344);
+    g_assert_cmphex(mem_read(BAR0_AT + 0x1000), ==, 0x11223344);
+    mem_write(BAR0_AT + 0x1000, 1);
+    g_assert_false(bar0_mapped());
+    teardown(dev);
+}
+
+/* ---- what is mapped must be decoded, or the process gets a SIGBUS ---- */
+
+static const HostCalls *unwatched;
+static unsigned undecoded;
+
+static void check_decoded(void)
+{
+    bool decodes = sim->config[PCI_COMMAND] & PCI_COMMAND_MEMORY &&
+                   (sim->config[PM_CAP + PCI_PM_CTRL] & PCI_PM_CTRL_STATE_MASK) != 3;
+
+    undecoded += bar0_mapped() && !decodes;
+}
+
+static ssize_t watched_pwrite(int fd, const void *buf, size_t len, off_t offset)
+{
+    ssize_t ret;
+
+    check_decoded();
+    ret = unwatched->pwrite(fd, buf, len, offset);
+    check_decoded();
+    return ret;
+}
+
+static PCIDevice *plug_watched(HostCalls *watch)
+{
+    PCIDevice *dev;
+
+    setup();
+    pci_set_word(sim->config + PM_CAP + PCI_PM_CTRL, 0); /* as the kernel hands it over */
+    dev = plug_ok("");
+    unwatched = hostcalls;
+    *watch = *hostcalls;
+    watch->pwrite = watched_pwrite;
+    hostcalls = watch;
+    undecoded = 0;
+    map_bar0(dev);
+    g_assert_true(bar0_mapped());
+    return dev;
+}
+
+static void unplug_watched(PCIDevice *dev)
+{
+    g_assert_cmpuint(undecoded, ==, 0);
+    hostcalls = unwatched;
+    teardown(dev);
+}
+
+static void test_decode_order(void)
+{
+    HostCalls watch;
+    PCIDevice *dev = plug_watched(&watch);
+
+    cfg_write(dev, PCI_COMMAND, PCI_COMMAND_IO, 2); /* one goes, the other comes */
+    g_assert_false(bar0_mapped());
+    cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+    g_assert_true(bar0_mapped());
+    cfg_write(dev, PCI_COMMAND, 0, 2);
+
+    /* What the device was not told does not happen. */
+    sim_fail(1);
+    cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+    g_assert_true(sim_failed());
+    g_assert_false(bar0_mapped());
+    unplug_watched(dev);
+}
+
+static void test_power(void)
+{
+    HostCalls watch;
+    PCIDevice *dev = plug_watched(&watch);
+    uint32_t control = PM_CAP + PCI_PM_CTRL;
+
+    cfg_write(dev, control, 3, 2);
+    g_assert_cmphex(cfg_read(dev, control, 2), ==, 3);
+    g_assert_false(bar0_mapped());
+    g_assert_cmphex(mem_read(BAR0_AT + 0x1000), ==, 0xffffffff);
+    cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MEMORY, 2); /* changes nothing */
+    g_assert_false(bar0_mapped());
+    sim_fail(2); /* it is woken, but is gone */
+    cfg_write(dev, control, 0, 2);
+    g_assert_true(sim_failed());
+    g_assert_false(bar0_mapped());
+    cfg_write(dev, control, 0, 2);
+    g_assert_true(bar0_mapped());
+
+    /* A reset wakes it. */
+    cfg_write(dev, control, 3, 2);
+    vm_start();
+    vm_stop(RUN_STATE_PAUSED);
+    DEVICE_GET_CLASS(dev)->reset(DEVICE(dev));
+    map_bar0(dev);
+    g_assert_true(bar0_mapped());
+    unplug_watched(dev);
 }
 
 static void test_rom(void)
@@ -951,6 +1075,10 @@ static void test_hostile(void)
         log = sim_take_log();
         g_assert_nonnull(strstr(log, "mmap BAR 0x1000+0x1000\n"));
         teardown(dev);
+
+        setup();
+        sparse(0, 0, 0, 0, 0); /* and none at all */
+        teardown(plug_ok(""));
     }
 }
 
@@ -1040,6 +1168,8 @@ int main(int argc, char **argv)
     g_test_add_func("/vfio/iommufd-fd", test_iommufd_fd);
     g_test_add_func("/vfio/config", test_config);
     g_test_add_func("/vfio/bars", test_bars);
+    g_test_add_func("/vfio/bar-readonly", test_bar_readonly);
+    g_test_add_func("/vfio/decode-order", test_decode_order);
     g_test_add_func("/vfio/rom", test_rom);
     g_test_add_data_func("/vfio/msix/dynamic", GINT_TO_POINTER(false), test_msix);
     g_test_add_data_func("/vfio/msix/noresize", GINT_TO_POINTER(true), test_msix);
@@ -1048,6 +1178,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vfio/msi", test_msi);
     g_test_add_func("/vfio/intx-without-eventfd", test_intx_without_eventfd);
     g_test_add_func("/vfio/reset", test_reset);
+    g_test_add_func("/vfio/power", test_power);
     g_test_add_func("/vfio/memory", test_memory);
     g_test_add_func("/vfio/hostile", test_hostile);
     ret = g_test_run();

@@ -4,6 +4,8 @@
 #include <elf.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "backends/chardev.h"
 #include "core/accel.h"
@@ -616,6 +618,19 @@ static void test_pvh(Files *f, gconstpointer data)
     load(f, NULL, &st, "neither a bzImage");
 }
 
+/* A FIFO that nobody writes to: an error, not a wait that no signal would end. */
+static void test_fifo(Files *f, gconstpointer data)
+{
+    MachineConfig config = { .kernel = f->kernel };
+    g_autoptr(GError) err = NULL;
+
+    g_assert_cmpint(mkfifo(f->kernel, 0600), ==, 0);
+    alarm(10);
+    g_assert_null(x86_boot_new(&config, &f->mem, &err));
+    alarm(0);
+    g_assert_nonnull(strstr(err->message, "is not a regular file"));
+}
+
 /* ---- devices ---- */
 
 static bool lines[24];
@@ -795,6 +810,9 @@ static void test_rtc(void)
     g_assert_cmphex(rtc_get(4), ==, 0x80 | 11);
     g_assert_cmphex(rtc_get(2), ==, 59);
     rtc_put(11, 0x02);
+    rtc_put(0x32, 0x18);
+    g_assert_cmphex(rtc_get(0x32) << 8 | rtc_get(9), ==, 0x1824);
+    rtc_put(0x32, 0x20);
 
     /* An alarm at midnight and not before; then reading register C ends the interrupt. */
     rtc_put(1, 0x00);
@@ -923,6 +941,89 @@ static void test_power(void)
     unplug(pm);
 }
 
+/* What the guest does until it stands still. */
+static void (*last_act)(void);
+
+static void pause_vcpus(void)
+{
+    void (*act)(void) = last_act;
+
+    last_act = NULL;
+    if (act) {
+        act();
+    }
+}
+
+static void ask_for_reset(void)
+{
+    system_reset_request(SHUTDOWN_CAUSE_GUEST_RESET);
+}
+
+static void ask_for_shutdown(void)
+{
+    system_shutdown_request(SHUTDOWN_CAUSE_GUEST_SHUTDOWN);
+}
+
+static gboolean host_step(gpointer data)
+{
+    int *step = data;
+
+    switch ((*step)++) {
+    case 0: /* asks twice, is reset once */
+        last_act = ask_for_reset;
+        ask_for_reset();
+        return G_SOURCE_CONTINUE;
+    case 1:
+    case 2:
+        g_assert_cmpint(resets, ==, 1);
+        g_assert_true(run_state_is_running());
+        return G_SOURCE_CONTINUE;
+    case 3: /* -no-shutdown */
+        last_act = ask_for_shutdown;
+        ask_for_shutdown();
+        return G_SOURCE_CONTINUE;
+    case 4:
+    case 5:
+        g_assert_cmpint(shutdowns, ==, 1);
+        g_assert_cmpint(run_state(), ==, RUN_STATE_SHUTDOWN);
+        return G_SOURCE_CONTINUE;
+    case 6:
+        ask_for_reset();
+        return G_SOURCE_CONTINUE;
+    case 7:
+        g_assert_cmpint(resets, ==, 2);
+        g_assert_cmpint(run_state(), ==, RUN_STATE_PRELAUNCH);
+        run_state_policy.no_reboot = true;
+        system_reset_request(SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
+        return G_SOURCE_CONTINUE;
+    case 8:
+        g_assert_cmpint(resets, ==, 2);
+        g_assert_cmpint(run_state(), ==, RUN_STATE_SHUTDOWN);
+        return G_SOURCE_CONTINUE;
+    default: /* the guest cannot have the last word */
+        system_shutdown_request(SHUTDOWN_CAUSE_HOST_QMP_QUIT);
+        ask_for_shutdown();
+        ask_for_reset();
+        return G_SOURCE_REMOVE;
+    }
+}
+
+static void test_policy(void)
+{
+    int step = 0;
+
+    shutdowns = resets = 0;
+    event_set_listener(count_events, NULL);
+    run_state_policy.no_shutdown = true;
+    vm_start();
+    g_idle_add(host_step, &step);
+    g_assert_cmpint(main_loop_run(), ==, 0);
+    g_assert_cmpint(step, ==, 10);
+    g_assert_cmpint(shutdowns, ==, 1);
+    run_state_policy = (RunStatePolicy) { 0 };
+    event_set_listener(NULL, NULL);
+}
+
 static void nothing(void)
 {
 }
@@ -930,7 +1031,7 @@ static void nothing(void)
 int main(int argc, char **argv)
 {
     static const IRQChipOps chip = { .set_line = set_line };
-    static const AccelOps ops = { "none", nothing, nothing };
+    static const AccelOps ops = { "none", pause_vcpus, nothing };
 
     g_test_init(&argc, &argv, NULL);
     memory_init();
@@ -944,9 +1045,11 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/smbios", test_smbios);
     g_test_add("/x86/boot/bzimage", Files, NULL, files_set_up, test_bzimage, files_tear_down);
     g_test_add("/x86/boot/pvh", Files, NULL, files_set_up, test_pvh, files_tear_down);
+    g_test_add("/x86/boot/fifo", Files, NULL, files_set_up, test_fifo, files_tear_down);
     g_test_add_func("/x86/serial", test_serial);
     g_test_add_func("/x86/rtc", test_rtc);
     g_test_add_func("/x86/pm", test_pm);
     g_test_add_func("/x86/power", test_power);
+    g_test_add_func("/x86/policy", test_policy);
     return g_test_run();
 }

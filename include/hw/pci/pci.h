@@ -50,6 +50,7 @@ struct PCIDevice {
     uint8_t *config, *wmask, *w1cmask;
     uint64_t used;   /* bit n: dword n of the first 256 bytes is the header's or a capability's */
     uint8_t msi_cap; /* offset of the MSI capability, 0: none */
+    uint8_t pm_cap;  /* the same of power management */
     PCIIORegion regions[PCI_NUM_REGIONS];
     bool intx_level; /* what the device drives its pin to */
     bool intx_out;   /* what gets out: COMMAND, MSI and MSI-X can hold it back */
@@ -98,6 +99,14 @@ void pci_default_write_config(PCIDevice *dev, uint32_t addr, uint32_t val, unsig
  */
 int pci_add_capability(PCIDevice *dev, uint8_t id, uint8_t offset, uint8_t size, GError **errp);
 uint8_t pci_find_capability(PCIDevice *dev, uint8_t id);
+/*
+ * The power management capability is at @cap.  Its state becomes the guest's to write; while that
+ * is D3hot, no BAR is mapped.
+ */
+void pci_pm_init(PCIDevice *dev, uint8_t cap);
+/* Whether the state is in the register at @addr. */
+bool pci_is_power_control(PCIDevice *dev, uint32_t addr);
+#define PCI_PM_D3HOT 3 /* the state in which a function answers configuration cycles only */
 static inline uint16_t pci_get_word(const uint8_t *p)
 {
     return (uint16_t)(p[0] | p[1] << 8);
