@@ -32,6 +32,7 @@ typedef struct IOMMUFDCommand {
     const char *name;
     size_t iova, length; /* where they are in the command's structure; 0: it has none */
     bool pins;           /* memory, which counts against RLIMIT_MEMLOCK */
+    const char *since;   /* the first Linux that has it; NULL: as old as iommufd with devices */
 } IOMMUFDCommand;
 
 #define COMMAND(c, ...)                         \
@@ -46,7 +47,8 @@ static const IOMMUFDCommand commands[] = {
     COMMAND(IOMMU_IOAS_ALLOC),
     COMMAND(IOMMU_IOAS_IOVA_RANGES),
     COMMAND(IOMMU_IOAS_MAP, COMMAND_RANGE(struct iommu_ioas_map, .pins = true)),
-    COMMAND(IOMMU_IOAS_MAP_FILE, COMMAND_RANGE(struct iommu_ioas_map_file, .pins = true)),
+    COMMAND(IOMMU_IOAS_MAP_FILE,
+            COMMAND_RANGE(struct iommu_ioas_map_file, .pins = true, .since = "6.13")),
     COMMAND(IOMMU_IOAS_UNMAP, COMMAND_RANGE(struct iommu_ioas_unmap)),
     COMMAND(IOMMU_OPTION),
 };
@@ -59,7 +61,7 @@ static uint64_t field(const void *arg, size_t offset)
 static void set_call_error(IOMMUFDBackend *be, const IOMMUFDCommand *c, const void *arg, int errnum,
                            GError **errp)
 {
-    g_autofree char *range = NULL, *limit = NULL;
+    g_autofree char *range = NULL, *why = NULL;
     struct rlimit memlock;
 
     if (c->length) {
@@ -68,12 +70,14 @@ static void set_call_error(IOMMUFDBackend *be, const IOMMUFDCommand *c, const vo
     }
     if (c->pins && errnum == ENOMEM && !getrlimit(RLIMIT_MEMLOCK, &memlock) &&
         memlock.rlim_cur != RLIM_INFINITY) {
-        limit = g_strdup_printf("; the limit of locked memory (ulimit -l) is %" PRIu64 " KiB, and "
-                                "all guest memory is locked for DMA",
-                                (uint64_t)memlock.rlim_cur / 1024);
+        why = g_strdup_printf("; the limit of locked memory (ulimit -l) is %" PRIu64 " KiB, and "
+                              "all guest memory is locked for DMA",
+                              (uint64_t)memlock.rlim_cur / 1024);
+    } else if (c->since && errnum == ENOTTY) {
+        why = g_strdup_printf("; it needs Linux %s", c->since);
     }
     error_set(errp, "%s: %s%s failed: %s%s", be->parent.id, c->name, range ?: "",
-              g_strerror(errnum), limit ?: "");
+              g_strerror(errnum), why ?: "");
 }
 
 /* @arg starts with its size, as all of them do.  errno is kept for those who want to know. */

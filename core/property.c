@@ -12,24 +12,15 @@
 
 const char *const on_off_auto_names[] = { "auto", "on", "off", NULL };
 
-static G_DEFINE_QUARK(viaduct - property, property)
-
-    char *property_value_text(JsonNode *value)
+/* Where a GParamSpec keeps its line of the table. */
+static GQuark property_quark(void)
 {
-    g_auto(GValue) v = G_VALUE_INIT;
-    g_auto(GValue) text = G_VALUE_INIT;
-
-    if (!JSON_NODE_HOLDS_VALUE(value)) {
-        return NULL;
-    }
-    json_node_get_value(value, &v);
-    g_value_init(&text, G_TYPE_STRING);
-    return g_value_transform(&v, &text) ? g_value_dup_string(&text) : NULL;
+    return g_quark_from_static_string("viaduct-property");
 }
 
 bool property_set_bad_value(GObject *obj, const Property *prop, JsonNode *value, GError **errp)
 {
-    g_autofree char *text = property_value_text(value);
+    g_autofree char *text = keyval_text(value);
 
     return error_set(errp, "Property '%s.%s' doesn't take value '%s'", G_OBJECT_TYPE_NAME(obj),
                      prop->name, text ?: "(not a scalar)");
@@ -62,7 +53,7 @@ const PropertyKind property_bool = { "bool", set_bool, get_bool, default_bool, N
 static bool set_integer(const Property *prop, JsonNode *value, gint64 min, guint64 max,
                         guint64 *result, GError **errp)
 {
-    g_autofree char *text = property_value_text(value);
+    g_autofree char *text = keyval_text(value);
     gint64 negative;
 
     if (text && (g_ascii_string_to_unsigned(text, 10, 0, G_MAXUINT64, result, NULL) ||
@@ -114,7 +105,7 @@ INTEGER_KIND(int32, int32_t, G_MININT32, G_MAXINT32)
 static bool set_size(GObject *obj, const Property *prop, void *field, JsonNode *value,
                      GError **errp)
 {
-    g_autofree char *text = property_value_text(value);
+    g_autofree char *text = keyval_text(value);
 
     if (!text || !size_parse(text, 1, field, NULL)) {
         return error_set(errp, "Parameter '%s' expects a size", prop->name);
@@ -153,7 +144,7 @@ const PropertyKind property_readonly = { "str", NULL, get_string, NULL, release_
 static bool set_enum(GObject *obj, const Property *prop, void *field, JsonNode *value,
                      GError **errp)
 {
-    g_autofree char *text = property_value_text(value);
+    g_autofree char *text = keyval_text(value);
 
     for (int i = 0; text && prop->arg.names[i]; i++) {
         if (g_str_equal(text, prop->arg.names[i])) {
@@ -182,7 +173,7 @@ const PropertyKind property_enum = { "enum", set_enum, get_enum, default_enum, N
 static bool set_link(GObject *obj, const Property *prop, void *field, JsonNode *value,
                      GError **errp)
 {
-    g_autofree char *text = property_value_text(value);
+    g_autofree char *text = keyval_text(value);
     GObject *target = text ? object_resolve(text) : NULL;
 
     if (!target) {
@@ -239,7 +230,7 @@ static void gobject_get(GObject *obj, guint id, GValue *gvalue, GParamSpec *pspe
     const Property *prop = property_of(pspec);
     g_autoptr(JsonNode) node = prop->kind->get(obj, prop, field_of(obj, prop));
 
-    g_value_take_string(gvalue, property_value_text(node));
+    g_value_take_string(gvalue, keyval_text(node));
 }
 
 void object_class_add_properties(gpointer klass, const Property *props, size_t n)

@@ -3,7 +3,10 @@
 
 #include <stdio.h>
 
-G_DEFINE_QUARK(viaduct - error - quark, viaduct_error)
+GQuark viaduct_error_quark(void)
+{
+    return g_quark_from_static_string("viaduct-error-quark");
+}
 
 const char *error_class_name(const GError *error)
 {

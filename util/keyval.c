@@ -111,10 +111,8 @@ bool size_parse(const char *text, uint64_t unit, uint64_t *bytes, GError **errp)
     return true;
 }
 
-/* A member's scalar as text, or NULL when there is none. */
-static char *member_text(JsonObject *o, const char *key)
+char *keyval_text(JsonNode *node)
 {
-    JsonNode *node = json_object_get_member(o, key);
     g_auto(GValue) value = G_VALUE_INIT;
     g_auto(GValue) text = G_VALUE_INIT;
 
@@ -133,7 +131,7 @@ bool keyval_get_bool(JsonObject *o, const char *key, bool *value, GError **errp)
     if (!json_object_has_member(o, key)) {
         return true;
     }
-    text = member_text(o, key);
+    text = keyval_text(json_object_get_member(o, key));
     if (text &&
         g_strv_contains((const char *[]) { "on", "yes", "true", "y", "TRUE", NULL }, text)) {
         *value = true;
@@ -154,7 +152,7 @@ bool keyval_get_uint(JsonObject *o, const char *key, uint64_t *value, GError **e
     if (!json_object_has_member(o, key)) {
         return true;
     }
-    text = member_text(o, key);
+    text = keyval_text(json_object_get_member(o, key));
     if (!text || !g_ascii_string_to_unsigned(text, 10, 0, UINT64_MAX, &n, NULL)) {
         return error_set(errp, "Parameter '%s' expects a number", key);
     }
@@ -169,7 +167,7 @@ bool keyval_get_size(JsonObject *o, const char *key, uint64_t unit, uint64_t *va
     if (!json_object_has_member(o, key)) {
         return true;
     }
-    text = member_text(o, key);
+    text = keyval_text(json_object_get_member(o, key));
     if (!text || !size_parse(text, unit, value, errp)) {
         g_clear_error(errp);
         return error_set(errp, "Parameter '%s' expects a size", key);

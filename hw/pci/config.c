@@ -65,7 +65,6 @@ void pci_config_reset(PCIDevice *dev)
     if (dev->pm_cap) {
         config[dev->pm_cap + PCI_PM_CTRL] &= (uint8_t)~PCI_PM_CTRL_STATE_MASK;
     }
-    dev->bus_master = false;
     pci_update_mappings(dev);
     msi_reset(dev);
     msix_reset(dev);
@@ -109,7 +108,6 @@ void pci_default_write_config(PCIDevice *dev, uint32_t addr, uint32_t val, unsig
         *byte &= (uint8_t) ~(val & dev->w1cmask[addr + i]);
     }
     if (addr < PCI_STD_HEADER_SIZEOF) { /* seldom enough to look at all that the header governs */
-        dev->bus_master = pci_get_word(dev->config + PCI_COMMAND) & PCI_COMMAND_MASTER;
         pci_update_mappings(dev);
     } else if (pci_is_power_control(dev, addr)) {
         pci_update_mappings(dev);

@@ -11,6 +11,7 @@
 #include "hw/pci/internal.h"
 #include "hw/pci/msi.h"
 #include "util/error.h"
+#include "util/keyval.h"
 #include "util/trace.h"
 
 /* "1af4:1100", what QEMU's models have when they name no subsystem. */
@@ -39,7 +40,7 @@ static bool parse_hex(const char **text, unsigned max, unsigned *n)
 static bool devfn_set(GObject *obj, const Property *prop, void *field, JsonNode *value,
                       GError **errp)
 {
-    g_autofree char *text = property_value_text(value);
+    g_autofree char *text = keyval_text(value);
     const char *p = text ?: "";
     unsigned slot, func = 0;
 

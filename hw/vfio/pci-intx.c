@@ -104,23 +104,3 @@ void vfio_intx_disable(VFIOPCIDevice *vdev)
     host_fd_close(&intx->trigger);
     host_fd_close(&intx->resample);
 }
-
-void vfio_intx_route_changed(PCIDevice *pdev)
-{
-    VFIOPCIDevice *vdev = VFIO_PCI(pdev);
-    VFIOINTx *intx = &vdev->intx;
-    int gsi = pci_intx_gsi(pdev);
-    g_autoptr(GError) err = NULL;
-
-    if (intx->gsi < 0 || intx->gsi == gsi) {
-        return;
-    }
-    TRACE("vfio_intx_update", "%s gsi %d -> %d", vdev->vbasedev->name, intx->gsi, gsi);
-    irq_unbind(intx->gsi, intx->trigger);
-    intx->gsi = -1;
-    if (gsi >= 0 && irq_bind(gsi, intx->trigger, intx->resample, &err)) {
-        intx->gsi = gsi;
-    } else if (err) {
-        warn_report("vfio %s: INTx: %s", vdev->vbasedev->name, err->message);
-    }
-}

@@ -11,6 +11,7 @@
 
 #include "core/runstate.h"
 #include "util/error.h"
+#include "util/keyval.h"
 #include "util/trace.h"
 
 typedef PCIDeviceClass VFIOPCIDeviceClass;
@@ -40,7 +41,7 @@ static bool parse_bdf(const char *text, unsigned *domain, unsigned *bus, unsigne
 static bool host_set(GObject *obj, const Property *prop, void *field, JsonNode *value,
                      GError **errp)
 {
-    g_autofree char *text = property_value_text(value);
+    g_autofree char *text = keyval_text(value);
     unsigned domain, bus, slot, func;
 
     if (!text || !parse_bdf(text, &domain, &bus, &slot, &func)) {
@@ -282,6 +283,5 @@ static void vfio_pci_class_init(VFIOPCIDeviceClass *klass)
     klass->reset = vfio_pci_reset;
     klass->config_read = vfio_pci_read_config;
     klass->config_write = vfio_pci_write_config;
-    klass->intx_route_changed = vfio_intx_route_changed;
     object_class_add_properties(klass, vfio_pci_properties, G_N_ELEMENTS(vfio_pci_properties));
 }

@@ -122,7 +122,6 @@ void vfio_rom_fini(VFIOPCIDevice *vdev);
 /* pci-intx.c */
 bool vfio_intx_enable(VFIOPCIDevice *vdev, GError **errp);
 void vfio_intx_disable(VFIOPCIDevice *vdev);
-void vfio_intx_route_changed(PCIDevice *pdev);
 
 /* pci-msi.c */
 /* Before BARs are mapped: where table and pending bits are. */

@@ -142,8 +142,6 @@ bool object_set(GObject *obj, const char *name, JsonNode *value, GError **errp);
 bool object_set_all(GObject *obj, JsonObject *props, const char *const *skip, GError **errp);
 /* Returns a new node, or NULL and the error. */
 JsonNode *object_get(GObject *obj, const char *name, GError **errp);
-/* For kinds of a room's own: the value as text, or NULL when it is not a scalar.  g_free it. */
-char *property_value_text(JsonNode *value);
 /* "Property 'TYPE.NAME' doesn't take value 'VALUE'"; returns false. */
 bool property_set_bad_value(GObject *obj, const Property *prop, JsonNode *value, GError **errp);
 /* Prints "  name=<kind>   - help (default: …)" for each property, as `-device TYPE,help` does. */

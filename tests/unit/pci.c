@@ -237,7 +237,6 @@ static void test_masks(void)
 
     wr(dev, PCI_COMMAND, 0xffff, 2);
     g_assert_cmphex(rd(dev, PCI_COMMAND, 2), ==, 0x0547);
-    g_assert_true(dev->bus_master);
     wr(dev, PCI_COMMAND + 1, 0, 1);
     g_assert_cmphex(rd(dev, PCI_COMMAND, 2), ==, 0x0047);
 
@@ -245,7 +244,6 @@ static void test_masks(void)
     pci_set_word(dev->config + PCI_STATUS, 0xf900);
     wr(dev, PCI_COMMAND, 0xc0000000, 4);
     g_assert_cmphex(rd(dev, PCI_STATUS, 2), ==, 0x3900);
-    g_assert_false(dev->bus_master);
 
     /* device-specific space is fixed until a model opens it */
     wr(dev, 0x40, 0xffffffff, 4);
@@ -884,7 +882,6 @@ static void test_resources(void)
             g_assert_cmphex(devs[d]->regions[i].addr, ==, before[d][i]);
         }
     }
-    g_assert_false(devs[0]->bus_master);
 
     /* taking the outer bridge away takes all behind it along */
     unplug(outer);

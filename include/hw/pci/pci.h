@@ -54,7 +54,6 @@ struct PCIDevice {
     PCIIORegion regions[PCI_NUM_REGIONS];
     bool intx_level; /* what the device drives its pin to */
     bool intx_out;   /* what gets out: COMMAND, MSI and MSI-X can hold it back */
-    bool bus_master; /* PCI_COMMAND_MASTER as last written */
     struct MSIXState *msix;
 };
 
@@ -70,8 +69,6 @@ typedef struct PCIDeviceClass {
     /* NULL: pci_default_read_config / _write_config. @len is 1, 2 or 4; aligned. */
     uint32_t (*config_read)(PCIDevice *dev, uint32_t addr, unsigned len);
     void (*config_write)(PCIDevice *dev, uint32_t addr, uint32_t val, unsigned len);
-    /* The line that this device's pin drives has changed (bridge or reset).  NULL: no matter. */
-    void (*intx_route_changed)(PCIDevice *dev);
 } PCIDeviceClass;
 
 GType pci_device_get_type(void);
