@@ -80,7 +80,7 @@ static const PropertyKind property_devfn = { "str", devfn_set, devfn_get, devfn_
 
 static const Property pci_device_properties[] = {
     PROP_("addr", property_devfn, PCIDevice, devfn,
-          .help = "Slot and optional function number, example: 06.0 or 06"),
+          .help = "place on the bus, DEVICE[.FUNCTION] in hex"),
     PROP_BOOL("multifunction", PCIDevice, multifunction, false, .help = "on/off"),
     PROP_STRING("romfile", PCIDevice, romfile),
 };

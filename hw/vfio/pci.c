@@ -66,9 +66,9 @@ static const PropertyKind property_pci_host = { "str", host_set, host_get, NULL,
 
 static const Property vfio_pci_properties[] = {
     PROP_("host", property_pci_host, VFIOPCIDevice, host,
-          .help = "Address (bus/device/function) of the host device, example: 04:10.0"),
+          .help = "the host's device, [DDDD:]BB:DD.F"),
     PROP_STRING("sysfsdev", VFIOPCIDevice, sysfsdev,
-                .help = "Host sysfs path of the assigned device"),
+                .help = "the device's folder in sysfs, instead of host"),
     PROP_LINK("iommufd", VFIOPCIDevice, iommufd, iommufd_backend_get_type,
               .help = "iommufd object whose address space the device is attached to"),
     PROP_INT32("rombar", VFIOPCIDevice, rombar, -1, .help = "0 hides the option ROM"),
@@ -273,7 +273,7 @@ static void vfio_pci_class_init(VFIOPCIDeviceClass *klass)
     DeviceClass *dc = DEVICE_CLASS(klass);
 
     G_OBJECT_CLASS(klass)->finalize = vfio_pci_finalize;
-    dc->desc = "VFIO-based PCI device assignment";
+    dc->desc = "a PCI device of the host, passed through";
     dc->category = "Misc";
     dc->user_creatable = true;
     dc->hotpluggable = true;
