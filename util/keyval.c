@@ -124,6 +124,16 @@ char *keyval_text(JsonNode *node)
     return g_value_transform(&value, &text) ? g_value_dup_string(&text) : NULL;
 }
 
+bool bool_parse(const char *name, const char *text, bool *value, GError **errp)
+{
+    static const char *const on[] = { "on", "yes", "true", "y", NULL };
+    static const char *const off[] = { "off", "no", "false", "n", NULL };
+
+    *value = g_strv_contains(on, text);
+    return *value || g_strv_contains(off, text) ||
+           error_set(errp, "Parameter '%s' expects 'on' or 'off'", name);
+}
+
 bool keyval_get_bool(JsonObject *o, const char *key, bool *value, GError **errp)
 {
     g_autofree char *text = NULL;
@@ -132,16 +142,11 @@ bool keyval_get_bool(JsonObject *o, const char *key, bool *value, GError **errp)
         return true;
     }
     text = keyval_text(json_object_get_member(o, key));
-    if (text &&
-        g_strv_contains((const char *[]) { "on", "yes", "true", "y", "TRUE", NULL }, text)) {
-        *value = true;
-    } else if (text && g_strv_contains(
-                           (const char *[]) { "off", "no", "false", "n", "FALSE", NULL }, text)) {
-        *value = false;
-    } else {
-        return error_set(errp, "Parameter '%s' expects 'on' or 'off'", key);
+    /* A boolean's text is in capitals. */
+    for (char *c = text; c && *c; c++) {
+        *c = g_ascii_tolower(*c);
     }
-    return true;
+    return bool_parse(key, text ?: "", value, errp);
 }
 
 bool keyval_get_uint(JsonObject *o, const char *key, uint64_t *value, GError **errp)

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "util/error.h"
+#include "util/keyval.h"
 
 /* What else than flags `-cpu host,…` takes, by QEMU's names. */
 typedef struct Options {
@@ -100,18 +101,6 @@ static const struct {
     { "host-phys-bits-limit", true, offsetof(Options, host_phys_bits_limit) },
 };
 
-static bool parse_bool(const char *name, const char *value, bool *result, GError **errp)
-{
-    static const char *const on[] = { "on", "yes", "true", "y", NULL };
-    static const char *const off[] = { "off", "no", "false", "n", NULL };
-
-    *result = g_strv_contains(on, value);
-    if (!*result && !g_strv_contains(off, value)) {
-        return error_set(errp, "Parameter '%s' expects 'on' or 'off'", name);
-    }
-    return true;
-}
-
 /* One of the comma's parts: "+flag", "-flag", "flag" or "name=value". */
 typedef struct Wish {
     const char *name, *value;
@@ -143,7 +132,7 @@ static bool set_option(Options *options, Wish *wish, GError **errp)
         }
         wish->granted = true;
         if (!options_table[i].is_number) {
-            return parse_bool(wish->name, wish->value, field, errp);
+            return bool_parse(wish->name, wish->value, field, errp);
         }
         return g_ascii_string_to_unsigned(wish->value, 10, 0, 64, field, NULL) ||
                error_set(errp, "Parameter '%s' expects a number from 0 to 64", wish->name);
@@ -158,7 +147,7 @@ static bool set_flag(struct kvm_cpuid2 *guest, struct kvm_cpuid2 *host, Wish *wi
     if (!feature_exists(wish->name)) {
         return error_set(errp, "Property 'host-x86_64-cpu.%s' not found", wish->name);
     }
-    return parse_bool(wish->name, wish->value, &on, errp) &&
+    return bool_parse(wish->name, wish->value, &on, errp) &&
            feature_set(guest, host, wish->name, on, errp);
 }
 

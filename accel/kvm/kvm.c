@@ -85,6 +85,11 @@ int kvm_vm_ioctl(unsigned long request, void *arg)
     return call(kvm_state.vmfd, request, arg);
 }
 
+int kvm_vcpu_ioctl(X86CPU *cpu, unsigned long request, void *arg)
+{
+    return call(cpu->fd, request, arg);
+}
+
 int kvm_check_extension(int cap)
 {
     int ret = kvm_vm_ioctl(KVM_CHECK_EXTENSION, (void *)(uintptr_t)cap);

@@ -46,16 +46,6 @@ static struct {
     unsigned moving; /* threads that do not stand still */
 } gate;
 
-int kvm_vcpu_ioctl(X86CPU *cpu, unsigned long request, void *arg)
-{
-    int ret;
-
-    do {
-        ret = ioctl(cpu->fd, request, arg);
-    } while (ret < 0 && errno == EINTR);
-    return ret < 0 ? -errno : ret;
-}
-
 /* ---- exits: true if the vCPU can go on ---- */
 
 /* This vCPU cannot go on until the VM is stopped and started again, or reset. */

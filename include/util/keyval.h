@@ -22,6 +22,9 @@ JsonObject *keyval_parse(const char *params, const char *implied, bool *help, GE
 /* A scalar as text ("true", "3", the string), or NULL when @node is none.  g_free it. */
 char *keyval_text(JsonNode *node);
 
+/* on, yes, true, y or off, no, false, n; @name is what the message calls it. */
+bool bool_parse(const char *name, const char *text, bool *value, GError **errp);
+
 /* A decimal or 0x number with an optional suffix b,k,M,G,T,P,E; @unit multiplies a bare number. */
 bool size_parse(const char *text, uint64_t unit, uint64_t *bytes, GError **errp);
 
