@@ -39,6 +39,58 @@ static GPtrArray *containers; /* all that have a user */
 
 /* ---- guest memory ---- */
 
+/* RAM that is mapped by its file. */
+static bool has_file(const MemoryRegion *mr)
+{
+    return mr->fd >= 0 && mr->block && mr->block->shared;
+}
+
+static void populate_range(const MemoryRange *r)
+{
+    RAMBlock *block = r->mr->block;
+
+    ram_block_populate_huge(block, (uint64_t)((char *)memory_range_host(r) - (char *)block->host),
+                            r->size);
+}
+
+static void *populate_thread(void *opaque)
+{
+    FlatView *view = opaque;
+    size_t n;
+    const MemoryRange *ranges = flat_view_ranges(view, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        if (has_file(ranges[i].mr)) {
+            populate_range(&ranges[i]);
+        }
+    }
+    flat_view_unref(view);
+    return NULL;
+}
+
+static VFIOContainer *container_find(IOMMUFDBackend *be)
+{
+    for (guint i = 0; containers && i < containers->len; i++) {
+        VFIOContainer *c = containers->pdata[i];
+
+        if (c->be == be) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+GThread *vfio_container_populate(IOMMUFDBackend *be)
+{
+    FlatView *view = container_find(be) ? NULL : address_space_view(&address_space_memory);
+    GThread *thread = view ? g_thread_try_new("populate", populate_thread, view, NULL) : NULL;
+
+    if (!thread) {
+        flat_view_unref(view); /* the mapping does it then */
+    }
+    return thread;
+}
+
 /* The pages that lie wholly in the range; false if there are none that can be mapped. */
 static bool extent_of(VFIOContainer *c, const MemoryRange *r, Extent *e)
 {
@@ -82,9 +134,8 @@ static bool map_ram(VFIOContainer *c, const MemoryRange *r, const Extent *e, GEr
     MemoryRegion *mr = r->mr;
     uint64_t skip = e->iova - r->addr;
 
-    if (mr->fd >= 0 && mr->block && mr->block->shared) {
-        ram_block_populate_huge(
-            mr->block, (uint64_t)((char *)memory_range_host(r) - (char *)mr->block->host), r->size);
+    if (has_file(mr)) {
+        populate_range(r); /* quick where the thread has been */
         return iommufd_ioas_map_file(c->be, c->ioas_id, e->iova, e->length, mr->fd,
                                      memory_range_fd_offset(r) + skip, r->readonly, errp);
     }
@@ -211,14 +262,7 @@ static VFIOContainer *container_get(IOMMUFDBackend *be, GError **errp)
     if (!containers) {
         containers = g_ptr_array_new();
     }
-    for (guint i = 0; i < containers->len; i++) {
-        VFIOContainer *c = containers->pdata[i];
-
-        if (c->be == be) {
-            return c;
-        }
-    }
-    return container_new(be, errp);
+    return container_find(be) ?: container_new(be, errp);
 }
 
 /* The kernel finds or makes the page table.  Page tables of our own go in here. */

@@ -29,15 +29,23 @@ static bool check_not_attached(VFIODevice *dev, GError **errp)
     return true;
 }
 
+/*
+ * To open a device is to reset it, and a function level reset alone makes the kernel sleep for
+ * 100 ms: guest memory gets its pages in the meantime.
+ */
 static bool bind_iommufd(VFIODevice *dev, GError **errp)
 {
+    GThread *populate = vfio_container_populate(dev->iommufd);
     struct vfio_device_bind_iommufd bind = {
         .argsz = VFIO_BIND_IOMMUFD_ARGSZ,
         .iommufd = dev->iommufd->fd,
     };
 
-    if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind)) {
-        return error_set_errno(errp, errno, "error bind device fd=%d to iommufd=%d", dev->fd,
+    int error = hostcalls->ioctl(dev->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind) ? errno : 0;
+
+    g_clear_pointer(&populate, g_thread_join);
+    if (error) {
+        return error_set_errno(errp, error, "error bind device fd=%d to iommufd=%d", dev->fd,
                                bind.iommufd);
     }
     dev->devid = bind.out_devid;
