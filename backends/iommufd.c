@@ -51,6 +51,7 @@ static const IOMMUFDCommand commands[] = {
             COMMAND_RANGE(struct iommu_ioas_map_file, .pins = true, .since = "6.13")),
     COMMAND(IOMMU_IOAS_UNMAP, COMMAND_RANGE(struct iommu_ioas_unmap)),
     COMMAND(IOMMU_OPTION),
+    COMMAND(IOMMU_GET_HW_INFO, .since = "6.7"),
 };
 
 static uint64_t field(const void *arg, size_t offset)
@@ -146,6 +147,19 @@ IOVARange *iommufd_ioas_iova_ranges(IOMMUFDBackend *be, uint32_t ioas_id, size_t
     *n = query.num_iovas;
     *alignment = query.out_iova_alignment;
     return ranges ? g_steal_pointer(&ranges) : g_new0(IOVARange, 1);
+}
+
+bool iommufd_get_hw_caps(IOMMUFDBackend *be, uint32_t devid, uint64_t *caps, GError **errp)
+{
+    struct iommu_hw_info info = { .size = sizeof(info), .dev_id = devid };
+
+    if (!iommufd_call(be, IOMMU_GET_HW_INFO, &info, errp)) {
+        return false;
+    }
+    *caps = info.out_capabilities;
+    TRACE("iommufd_backend_get_device_info", "%s devid %u capabilities 0x%" PRIx64, be->parent.id,
+          devid, *caps);
+    return true;
 }
 
 static uint32_t map_flags(bool readonly)

@@ -42,6 +42,9 @@ typedef struct IOVARange {
 IOVARange *iommufd_ioas_iova_ranges(IOMMUFDBackend *be, uint32_t ioas_id, size_t *n,
                                     uint64_t *alignment, GError **errp);
 
+/* What the IOMMU can do for a bound device: IOMMU_GET_HW_INFO's out_capabilities (Linux 6.8). */
+bool iommufd_get_hw_caps(IOMMUFDBackend *be, uint32_t devid, uint64_t *caps, GError **errp);
+
 /* @length bytes at @host; readable, and writable unless @readonly. */
 bool iommufd_ioas_map(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, uint64_t length,
                       const void *host, bool readonly, GError **errp);

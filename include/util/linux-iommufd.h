@@ -93,6 +93,24 @@ struct iommu_ioas_map_file {
 #define IOMMU_IOAS_MAP_FILE _IO(IOMMUFD_TYPE, 0x8f)
 #endif
 
+/* Linux 6.7; out_capabilities was reserved at first, and the last of them came in 7.0. */
+#ifndef IOMMU_GET_HW_INFO
+struct iommu_hw_info {
+    __u32 size;
+    __u32 flags;
+    __u32 dev_id;
+    __u32 data_len;
+    __aligned_u64 data_uptr;
+    __u32 out_data_type;
+    __u8 out_max_pasid_log2;
+    __u8 __reserved[3];
+    __aligned_u64 out_capabilities;
+};
+#define IOMMU_GET_HW_INFO _IO(IOMMUFD_TYPE, 0x8a)
+#endif
+/* An enumeration in the kernel's header, so not to be tested for: our own name. */
+#define HW_CAP_PCI_ATS_NOT_SUPPORTED (UINT64_C(1) << 3)
+
 #ifndef IOMMU_DESTROY
 #define IOMMU_DESTROY          _IO(IOMMUFD_TYPE, 0x80)
 #define IOMMU_IOAS_ALLOC       _IO(IOMMUFD_TYPE, 0x81)
@@ -109,6 +127,8 @@ _Static_assert(sizeof(struct iommu_ioas_map) == 40, "ABI");
 _Static_assert(sizeof(struct iommu_ioas_map_file) == 40, "ABI");
 _Static_assert(offsetof(struct iommu_ioas_map_file, start) == 16, "ABI");
 _Static_assert(sizeof(struct iommu_ioas_unmap) == 24, "ABI");
+_Static_assert(sizeof(struct iommu_hw_info) == 40, "ABI");
+_Static_assert(offsetof(struct iommu_hw_info, out_capabilities) == 32, "ABI");
 _Static_assert(sizeof(struct iommu_option) == 24, "ABI");
 
 #endif

@@ -177,18 +177,46 @@ static int cmd_map(void *arg)
     struct iommu_ioas_map *m = arg;
 
     sim_note("IOMMU_IOAS_MAP %u 0x%llx+0x%llx", m->ioas_id, m->iova, m->length);
-    return map(m->flags, m->ioas_id, (SimExtent) { m->iova, m->length, m->user_va, -1, false });
+    return map(m->flags, m->ioas_id,
+               (SimExtent) { m->iova, m->length, m->user_va, -1, false, NULL, false });
 }
 
 static int cmd_map_file(void *arg)
 {
     struct iommu_ioas_map_file *m = arg;
+    SimExtent e = { m->iova, m->length, m->start, m->fd, false, NULL, false };
+    uint64_t size;
 
     sim_note("IOMMU_IOAS_MAP_FILE %u 0x%llx+0x%llx from 0x%llx", m->ioas_id, m->iova, m->length,
              m->start);
-    return m->fd < 0 ? fail(EBADF)
-                     : map(m->flags, m->ioas_id,
-                           (SimExtent) { m->iova, m->length, m->start, m->fd, false });
+    if (m->fd < 0) {
+        return fail(EBADF);
+    }
+    if (sim_dmabuf(m->fd, &e.peer, &size)) {
+        if (m->start > size || m->length > size - m->start) {
+            return fail(EINVAL);
+        }
+        if (!sim_decodes(e.peer)) {
+            return fail(ENODEV);
+        }
+    }
+    return map(m->flags, m->ioas_id, e);
+}
+
+void sim_iommu_revoke(SimDevice *dev)
+{
+    for (guint i = 0; ctx.refs && i < ctx.objects->len; i++) {
+        const Object *ioas = sim_object(i, OBJ_IOAS);
+
+        for (guint j = 0; ioas && j < ioas->extents->len; j++) {
+            SimExtent *e = &g_array_index(ioas->extents, SimExtent, j);
+
+            if (e->peer == dev && !e->dead) {
+                e->dead = true;
+                dev->revoked++;
+            }
+        }
+    }
 }
 
 static int cmd_unmap(void *arg)
@@ -228,6 +256,21 @@ static int cmd_option(void *arg)
     return 0;
 }
 
+static int cmd_get_hw_info(void *arg)
+{
+    struct iommu_hw_info *info = arg;
+
+    for (guint i = 0; i < sim_devices->len; i++) {
+        const SimDevice *dev = sim_devices->pdata[i];
+
+        if (dev->bound && dev->devid == info->dev_id) {
+            info->out_capabilities = dev->hw_caps;
+            return 0;
+        }
+    }
+    return fail(ENOENT);
+}
+
 static const struct {
     unsigned long request;
     size_t size;
@@ -240,6 +283,7 @@ static const struct {
     { IOMMU_IOAS_MAP_FILE, sizeof(struct iommu_ioas_map_file), cmd_map_file },
     { IOMMU_IOAS_UNMAP, sizeof(struct iommu_ioas_unmap), cmd_unmap },
     { IOMMU_OPTION, sizeof(struct iommu_option), cmd_option },
+    { IOMMU_GET_HW_INFO, sizeof(struct iommu_hw_info), cmd_get_hw_info },
 };
 
 int sim_iommu_ioctl(unsigned long request, void *arg)

@@ -22,6 +22,8 @@ static bool failed;
 typedef struct File {
     bool open, is_iommu;
     SimDevice *dev;
+    SimDevice *dmabuf; /* whose memory this is */
+    uint64_t size;     /* of the dma-buf */
 } File;
 
 typedef struct SimMap {
@@ -80,6 +82,23 @@ static int file_new(File f)
     return FIRST_FD + (int)i;
 }
 
+int sim_dmabuf_new(SimDevice *dev, uint64_t size)
+{
+    return file_new((File) { .dmabuf = dev, .size = size });
+}
+
+bool sim_dmabuf(int fd, SimDevice **dev, uint64_t *size)
+{
+    File *f = file(fd);
+
+    if (!f || !f->dmabuf) {
+        return false;
+    }
+    *dev = f->dmabuf;
+    *size = f->size;
+    return true;
+}
+
 static int sim_open(const char *path, int flags)
 {
     unsigned minor;
@@ -113,8 +132,12 @@ static int sim_close(int fd)
     if (!f) {
         return fail(EBADF);
     }
-    sim_note("close %s", f->is_iommu ? "iommu" : "device");
     f->open = false;
+    if (f->dmabuf) {
+        sim_note("close dma-buf");
+        return 0;
+    }
+    sim_note("close %s", f->is_iommu ? "iommu" : "device");
     if (f->is_iommu) {
         sim_iommu_put();
     } else {
@@ -150,7 +173,9 @@ static int sim_ioctl(int fd, unsigned long request, void *arg)
     if (!f) {
         return fail(EBADF);
     }
-    return f->is_iommu ? sim_iommu_ioctl(request, arg) : sim_device_ioctl(f->dev, request, arg);
+    return f->is_iommu ? sim_iommu_ioctl(request, arg)
+           : f->dev    ? sim_device_ioctl(f->dev, request, arg)
+                       : fail(ENOTTY);
 }
 
 /* The region that @offset of the descriptor is in, and the place in it. */
@@ -178,9 +203,11 @@ static void *sim_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t
     }
     if (fd >= 0) {
         uint64_t at;
-        SimRegion *r = region_at(fd, (uint64_t)offset, len, &at);
+        SimRegion *r = region_at(fd, (uint64_t)offset, 0, &at);
 
-        if (!r || !(r->flags & VFIO_REGION_INFO_FLAG_MMAP) || !(flags & MAP_SHARED)) {
+        /* A page of its own is mapped as a whole, however small the BAR. */
+        if (!r || len > MAX(r->size, 4096) - at || !(r->flags & VFIO_REGION_INFO_FLAG_MMAP) ||
+            !(flags & MAP_SHARED)) {
             errno = EINVAL;
             return MAP_FAILED;
         }
@@ -221,7 +248,7 @@ static ssize_t device_rw(int fd, void *buf, size_t len, off_t offset, bool is_wr
     dev = file(fd)->dev;
     if (r == &dev->regions[VFIO_PCI_CONFIG_REGION_INDEX]) {
         if (is_write) {
-            memcpy(dev->config + at, buf, len);
+            sim_config_write(dev, at, buf, len);
         } else {
             memcpy(buf, dev->config + at, len);
         }

@@ -131,7 +131,6 @@ static PCIDevice *plug_watched(HostCalls *watch)
     PCIDevice *dev;
 
     setup();
-    pci_set_word(sim->config + PM_CAP + PCI_PM_CTRL, 0); /* as the kernel hands it over */
     dev = plug_ok("");
     unwatched = hostcalls;
     *watch = *hostcalls;
