@@ -11,9 +11,9 @@
 #include "util/error.h"
 #include "util/trace.h"
 
-enum { RELOCATION_AUTO, RELOCATION_OFF, RELOCATION_BAR0 };
+enum { RELOCATION_OFF, RELOCATION_AUTO, RELOCATION_BAR0 };
 
-const char *const vfio_msix_relo_names[] = { "auto", "off",  "bar0", "bar1", "bar2",
+const char *const vfio_msix_relo_names[] = { "off",  "auto", "bar0", "bar1", "bar2",
                                              "bar3", "bar4", "bar5", NULL };
 
 static bool is_64bit(const VFIOBAR *bar)

@@ -83,7 +83,7 @@ static const Property vfio_pci_properties[] = {
     PROP_UINT32("x-pci-sub-vendor-id", VFIOPCIDevice, sub_vendor_id, UINT32_MAX),
     PROP_UINT32("x-pci-sub-device-id", VFIOPCIDevice, sub_device_id, UINT32_MAX),
     PROP_UINT32("x-pci-class-code", VFIOPCIDevice, class_code, UINT32_MAX),
-    PROP_ENUM("x-msix-relocation", VFIOPCIDevice, msix_relo, vfio_msix_relo_names, 1,
+    PROP_ENUM("x-msix-relocation", VFIOPCIDevice, msix_relo, vfio_msix_relo_names, 0,
               .help = "BAR to which table and pending bits of MSI-X move"),
     PROP_ON_OFF_AUTO("ats", VFIOPCIDevice, ats, ON_OFF_AUTO_AUTO,
                      .help = "the guest sees the ATS capability"),

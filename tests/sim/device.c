@@ -48,9 +48,22 @@ static bool is_link(const SimDevice *dev, uint64_t addr)
     return addr == PCI_CAPABILITY_LIST;
 }
 
+/* A bit that the guest wrote at [at, at + len) and that resets the function; it reads as zero. */
+static bool take_reset(SimDevice *dev, uint64_t at, size_t len, uint8_t id, unsigned reg,
+                       uint8_t bit)
+{
+    unsigned cap = find_cap(dev, id), addr = cap + reg;
+    bool reset = cap && addr < PCI_CFG_SPACE_SIZE && addr >= at && addr < at + len &&
+                 !is_link(dev, addr) && dev->config[addr] & bit;
+
+    if (reset) {
+        dev->config[addr] &= (uint8_t)~bit;
+    }
+    return reset;
+}
+
 void sim_config_write(SimDevice *dev, uint64_t at, const void *buf, size_t len)
 {
-    unsigned express = find_cap(dev, PCI_CAP_ID_EXP), control = express + PCI_EXP_DEVCTL + 1;
     bool reset;
 
     for (size_t i = 0; i < len; i++) {
@@ -58,12 +71,10 @@ void sim_config_write(SimDevice *dev, uint64_t at, const void *buf, size_t len)
             dev->config[at + i] = ((const uint8_t *)buf)[i];
         }
     }
-    reset = express && at <= control && control < at + len && control < 256 &&
-            dev->config[control] & PCI_EXP_DEVCTL_BCR_FLR >> 8;
-    if (reset) {
-        dev->config[control] &= (uint8_t) ~(PCI_EXP_DEVCTL_BCR_FLR >> 8); /* it reads as zero */
-        dev->resets++;
-    }
+    reset =
+        take_reset(dev, at, len, PCI_CAP_ID_EXP, PCI_EXP_DEVCTL + 1, PCI_EXP_DEVCTL_BCR_FLR >> 8);
+    reset |= take_reset(dev, at, len, PCI_CAP_ID_AF, PCI_AF_CTRL, PCI_AF_CTRL_FLR);
+    dev->resets += reset;
     if (reset || !sim_decodes(dev)) {
         sim_iommu_revoke(dev);
     }

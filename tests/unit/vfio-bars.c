@@ -297,6 +297,27 @@ static void test_peer(void)
     teardown(dev);
 }
 
+/* The other register that does it, in a capability that older devices have. */
+static void test_peer_af(void)
+{
+    uint8_t *cap;
+    PCIDevice *dev;
+
+    setup();
+    cap = sim->config + EXPRESS_CAP;
+    memset(cap, 0, 0x40);
+    cap[0] = PCI_CAP_ID_AF;
+    cap[PCI_AF_LENGTH] = 6;
+    cap[PCI_AF_CAP] = PCI_AF_CAP_TP | PCI_AF_CAP_FLR;
+    dev = plug_ok("");
+    map_bar0(dev);
+    cfg_write(dev, EXPRESS_CAP + PCI_AF_CTRL, PCI_AF_CTRL_FLR, 1);
+    g_assert_cmpuint(sim->resets, ==, 1);
+    g_assert_cmphex(peer_at(BAR0_AT), ==, TABLE_AT);
+    g_assert_cmpuint(sim->revoked, ==, 0);
+    teardown(dev);
+}
+
 /* A second device, in the same container. */
 static PCIDevice *plug_second(SimDevice **second)
 {
@@ -455,6 +476,7 @@ static void add_tests(void)
     g_test_add_func("/vfio-bars/sparse", test_sparse);
     g_test_add_func("/vfio-bars/relocation", test_relocation);
     g_test_add_func("/vfio-bars/peer", test_peer);
+    g_test_add_func("/vfio-bars/peer-af", test_peer_af);
     g_test_add_func("/vfio-bars/two", test_two);
     g_test_add_func("/vfio-bars/peer-fails", test_peer_fails);
     g_test_add_func("/vfio-bars/rom", test_rom);
