@@ -12,6 +12,7 @@
 #include "util/linux-vfio.h"
 
 typedef struct VFIOContainer VFIOContainer;
+typedef struct VFIODomain VFIODomain;
 
 typedef struct VFIORegionArea {
     uint64_t offset, size;
@@ -36,6 +37,7 @@ typedef struct VFIODevice {
     VFIORegion *regions;
     IOMMUFDBackend *iommufd; /* NULL: not connected */
     VFIOContainer *container;
+    VFIODomain *domain; /* of the container; NULL: none of its own */
     bool accel_told; /* the accelerator has the descriptor */
 } VFIODevice;
 
