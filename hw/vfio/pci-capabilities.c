@@ -117,12 +117,13 @@ static VFIOCapFate ats_fate(VFIOPCIDevice *vdev, GError **errp)
 {
     VFIODevice *vbasedev = vdev->vbasedev;
     uint64_t caps = 0;
+    uint32_t type;
     bool known;
 
     if (vdev->ats == ON_OFF_AUTO_OFF) {
         return VFIO_CAP_HIDDEN;
     }
-    known = iommufd_get_hw_caps(vbasedev->iommufd, vbasedev->devid, &caps, NULL);
+    known = iommufd_get_hw_info(vbasedev->iommufd, vbasedev->devid, &type, &caps, NULL);
     if (!known || !(caps & HW_CAP_PCI_ATS_NOT_SUPPORTED)) {
         return VFIO_CAP_SHOWN;
     }

@@ -36,6 +36,9 @@ typedef struct SimDevice {
     bool no_unmask_eventfd;
     int dmabuf_error; /* what VFIO_DEVICE_FEATURE_DMA_BUF fails with; 0: it works */
     uint64_t hw_caps; /* of IOMMU_GET_HW_INFO */
+    bool mdev;           /* no IOMMU */
+    unsigned iommu;      /* devices of different ones share no domain */
+    bool dirty_tracking; /* that IOMMU has it */
     /* state */
     bool bound;
     unsigned revoked; /* areas of IOASes that died because its memory went away under them */
@@ -66,6 +69,8 @@ uint32_t sim_region_peek(SimDevice *dev, unsigned index, uint64_t addr);
 
 /* One line a call since the last time; g_free it. */
 char *sim_take_log(void);
+/* The kernel has not heard of that command of /dev/iommu; 0: it knows all again. */
+void sim_iommu_lacks(unsigned long request);
 /* Puts a line of the test's own into the log. */
 void sim_note(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 /* The @nth call from now on fails with EIO (1: the next one; 0: none), once. */

@@ -34,7 +34,7 @@ static uint64_t mapped_at(uint64_t addr)
 /* What the IOAS has at @iova: bytes of a device's memory that are alive. */
 static uint64_t peer_at(uint64_t iova)
 {
-    const GArray *extents = sim_ioas(2);
+    const GArray *extents = sim_ioas(1);
 
     for (guint i = 0; i < extents->len; i++) {
         const SimExtent *e = &g_array_index(extents, SimExtent, i);
