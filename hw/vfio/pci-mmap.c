@@ -96,7 +96,8 @@ static bool may_map(VFIOBAR *bar)
 {
     const uint32_t rw = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
 
-    return !bar->vdev->no_mmap && (bar_region(bar)->flags & rw) == rw;
+    return !bar->vdev->no_mmap && !(bar->type & PCI_BASE_ADDRESS_SPACE_IO) &&
+           (bar_region(bar)->flags & rw) == rw;
 }
 
 static void choose_mmaps(VFIOBAR *bar)
