@@ -34,8 +34,8 @@ typedef struct SimDevice {
     } irqs[VFIO_PCI_NUM_IRQS];
     unsigned vectors_max; /* that can be had; 0: all */
     bool no_unmask_eventfd;
-    int dmabuf_error; /* what VFIO_DEVICE_FEATURE_DMA_BUF fails with; 0: it works */
-    uint64_t hw_caps; /* of IOMMU_GET_HW_INFO */
+    int dmabuf_error;    /* what VFIO_DEVICE_FEATURE_DMA_BUF fails with; 0: it works */
+    uint64_t hw_caps;    /* of IOMMU_GET_HW_INFO */
     bool mdev;           /* no IOMMU */
     unsigned iommu;      /* devices of different ones share no domain */
     bool dirty_tracking; /* that IOMMU has it */

@@ -43,8 +43,8 @@ typedef struct VFIODevice {
     IOMMUFDBackend *iommufd; /* NULL: not connected */
     VFIOContainer *container;
     VFIODomain *domain; /* of the container; NULL: none of its own */
-    bool accel_told; /* the accelerator has the descriptor */
-    bool no_dmabuf;  /* the kernel does not give out parts of its regions */
+    bool accel_told;    /* the accelerator has the descriptor */
+    bool no_dmabuf;     /* the kernel does not give out parts of its regions */
 } VFIODevice;
 
 /*
