@@ -12,9 +12,9 @@
 
 typedef struct IOMMUFDBackend {
     UserObject parent;
-    char *fd_name; /* property `fd`: a descriptor's number */
+    char *fd_name; /* property `fd`, as core/fdset.h's fd_take() wants it */
     int fd;        /* -1 while nobody uses the object, unless it was given */
-    bool fd_given; /* never closed by disconnect */
+    bool fd_given; /* never closed by disconnect, but with the object */
     unsigned users;
 } IOMMUFDBackend;
 

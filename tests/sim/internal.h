@@ -48,7 +48,7 @@ uint32_t sim_hwpt_of(uint32_t ioas);
 /* ---- device.c ---- */
 
 int sim_device_ioctl(SimDevice *dev, unsigned long request, void *arg);
-/* What closing the cdev undoes. */
+/* What closing the cdev that it was bound through undoes. */
 void sim_device_release(SimDevice *dev);
 
 #endif
