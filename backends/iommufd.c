@@ -26,6 +26,8 @@ static const Property iommufd_properties[] = {
     PROP_STRING("fd", IOMMUFDBackend, fd_name,
                 .help = "open descriptor of " DEV_IOMMU ": a number, a name of getfd's, or "
                         "/dev/fdset/N (default: opened on use)"),
+    PROP_BOOL("map-wait", IOMMUFDBackend, map_wait, false,
+              .help = "map guest memory before the guest starts, not behind its boot"),
 };
 
 /* ---- commands ---- */

@@ -14,6 +14,7 @@ typedef struct IOMMUFDBackend {
     UserObject parent;
     char *fd_name; /* property `fd`, as core/fdset.h's fd_take() wants it */
     int fd;        /* -1 while nobody uses the object, unless it was given */
+    bool map_wait; /* property: the guest starts when its memory is mapped, not before */
     bool fd_given; /* never closed by disconnect, but with the object */
     unsigned users;
 } IOMMUFDBackend;

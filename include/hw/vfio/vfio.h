@@ -48,13 +48,19 @@ typedef struct VFIODeviceRef {
 
 /*
  * Opens or takes over the device, binds it to @be, attaches it to a container of @be, and asks for
- * its regions.  From then on the device can reach all of guest memory.  A given descriptor is
- * given back when it cannot be bound; once bound it is closed in the end, also when it fails later.
+ * its regions.  See vfio_device_dma_ready() for when it reaches all of guest memory.  A given
+ * descriptor is given back when it cannot be bound; once bound it is closed in the end, also when
+ * something fails later.
  * Messages of this one begin with "vfio NAME: "; of the functions below the caller says it.
  */
 VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, IOMMUFDBackend *be, GError **errp);
 /* The exact way back, closing the descriptor last; frees @dev. */
 void vfio_device_detach(VFIODevice *dev);
+/*
+ * Waits until all of guest memory is mapped for the device: before it may do DMA.  False: it never
+ * will be, and the process is about to end.
+ */
+bool vfio_device_dma_ready(VFIODevice *dev);
 /* VFIO_DEVICE_RESET. */
 bool vfio_device_reset(VFIODevice *dev, GError **errp);
 
