@@ -62,7 +62,7 @@ bool sim_decodes(const SimDevice *dev);
 void sim_config_write(SimDevice *dev, uint64_t at, const void *buf, size_t len);
 
 int sim_device_ioctl(SimDevice *dev, unsigned long request, void *arg);
-/* What closing the cdev undoes. */
+/* What closing the cdev that it was bound through undoes. */
 void sim_device_release(SimDevice *dev);
 
 #endif

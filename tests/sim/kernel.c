@@ -5,6 +5,7 @@
  */
 #include "tests/sim/internal.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -24,6 +25,8 @@ static GRecMutex lock;
 
 typedef struct File {
     bool open, is_iommu;
+    bool bound; /* the device was bound through this one */
+    int fd_flags;
     SimDevice *dev;
     SimDevice *dmabuf; /* whose memory this is */
     uint64_t size;     /* of the dma-buf */
@@ -87,7 +90,7 @@ static int file_new(File f)
 
 int sim_dmabuf_new(SimDevice *dev, uint64_t size)
 {
-    return file_new((File) { .dmabuf = dev, .size = size });
+    return file_new((File) { .dmabuf = dev, .size = size, .fd_flags = FD_CLOEXEC });
 }
 
 bool sim_dmabuf(int fd, SimDevice **dev, uint64_t *size)
@@ -113,14 +116,14 @@ static int sim_open(const char *path, int flags)
     sim_note("open %s", path);
     if (g_str_equal(path, "/dev/iommu")) {
         sim_iommu_get();
-        return file_new((File) { .is_iommu = true });
+        return file_new((File) { .is_iommu = true, .fd_flags = FD_CLOEXEC });
     }
     for (guint i = 0; sscanf(path, "/dev/vfio/devices/vfio%u", &minor) == 1 && i < sim_devices->len;
          i++) {
         SimDevice *dev = sim_devices->pdata[i];
 
         if (dev->minor == minor) {
-            return file_new((File) { .dev = dev });
+            return file_new((File) { .dev = dev, .fd_flags = FD_CLOEXEC });
         }
     }
     return fail(ENOENT);
@@ -135,7 +138,7 @@ static int sim_close(int fd)
         return close(fd);
     }
     if (!f) {
-        return fail(EBADF);
+        return fd < FIRST_FD ? close(fd) : fail(EBADF);
     }
     f->open = false;
     if (f->dmabuf) {
@@ -145,10 +148,30 @@ static int sim_close(int fd)
     sim_note("close %s", f->is_iommu ? "iommu" : "device");
     if (f->is_iommu) {
         sim_iommu_put();
-    } else {
+    } else if (f->bound) {
         sim_device_release(f->dev);
     }
     return 0;
+}
+
+static int sim_fcntl(int fd, int cmd, int arg)
+{
+    File *f = file(fd);
+
+    if (!f) {
+        return fcntl(fd, cmd, arg);
+    }
+    switch (cmd) {
+    case F_GETFD:
+        return f->fd_flags;
+    case F_SETFD:
+        f->fd_flags = arg;
+        return 0;
+    case F_GETFL:
+        return O_RDWR;
+    default:
+        return fail(EINVAL);
+    }
 }
 
 static int sim_fstat(int fd, struct stat *st)
@@ -173,6 +196,7 @@ static int sim_ioctl(int fd, unsigned long request, void *arg)
 {
     LOCKED;
     File *f = file(fd);
+    int ret;
 
     if (must_fail()) {
         return -1;
@@ -180,9 +204,17 @@ static int sim_ioctl(int fd, unsigned long request, void *arg)
     if (!f) {
         return fail(EBADF);
     }
-    return f->is_iommu ? sim_iommu_ioctl(request, arg)
-           : f->dev    ? sim_device_ioctl(f->dev, request, arg)
-                       : fail(ENOTTY);
+    if (f->is_iommu) {
+        return sim_iommu_ioctl(request, arg);
+    }
+    if (!f->dev) {
+        return fail(ENOTTY);
+    }
+    ret = sim_device_ioctl(f->dev, request, arg);
+    if (request == VFIO_DEVICE_BIND_IOMMUFD && !ret) {
+        file(fd)->bound = true; /* files may have moved: an ioctl can make one */
+    }
+    return ret;
 }
 
 /* The region that @offset of the descriptor is in, and the place in it. */
@@ -299,6 +331,7 @@ static int sim_eventfd(unsigned initval, int flags)
 static const HostCalls calls = {
     .open = sim_open,
     .close = sim_close,
+    .fcntl = sim_fcntl,
     .fstat = sim_fstat,
     .ioctl = sim_ioctl,
     .mmap = sim_mmap,
@@ -349,10 +382,4 @@ unsigned sim_open_things(void)
         n += g_array_index(files, File, i).open;
     }
     return n;
-}
-
-int sim_open_iommu(void)
-{
-    sim_iommu_get();
-    return file_new((File) { .is_iommu = true });
 }
