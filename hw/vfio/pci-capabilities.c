@@ -123,7 +123,8 @@ static VFIOCapFate ats_fate(VFIOPCIDevice *vdev, GError **errp)
     if (vdev->ats == ON_OFF_AUTO_OFF) {
         return VFIO_CAP_HIDDEN;
     }
-    known = iommufd_get_hw_info(vbasedev->iommufd, vbasedev->devid, &type, &caps, NULL);
+    known = vbasedev->iommufd &&
+            iommufd_get_hw_info(vbasedev->iommufd, vbasedev->devid, &type, &caps, NULL);
     if (!known || !(caps & HW_CAP_PCI_ATS_NOT_SUPPORTED)) {
         return VFIO_CAP_SHOWN;
     }

@@ -138,14 +138,17 @@ static char *reserve(VFIOBAR *bar, uint64_t size, GError **errp)
     return alignment ? (char *)(((uintptr_t)p + alignment - 1) & ~(uintptr_t)(alignment - 1)) : p;
 }
 
-/* Without one the guest lacks nothing but peer-to-peer DMA.  A page that is not all BAR has none. */
+/*
+ * Without one the guest lacks nothing but peer-to-peer DMA.  A page that is not all BAR has none;
+ * only an iommufd can map it.
+ */
 static void export(VFIOBAR *bar, VFIOMmap *m, const char *name)
 {
     VFIODevice *vbasedev = bar->vdev->vbasedev;
     bool could = !vbasedev->no_dmabuf;
     g_autoptr(GError) err = NULL;
 
-    if (m->offset + m->size > bar_region(bar)->size) {
+    if (!vbasedev->iommufd || m->offset + m->size > bar_region(bar)->size) {
         return;
     }
     m->dmabuf = vfio_region_export(vbasedev, bar->nr, m->offset, m->size, &err);
