@@ -508,6 +508,20 @@ static void test_config(void)
     dev = plug_ok("");
     g_assert_cmpuint(dev->config_size, ==, 256);
     teardown(dev);
+
+    /* One with less is not asked for what it does not have. */
+    setup();
+    sim_region_set(sim, VFIO_PCI_CONFIG_REGION_INDEX, 255, RW);
+    pci_set_long(sim->config + 0xf8, 0x12345678);
+    pci_set_long(sim->config + 0xfc, 0x12345678);
+    dev = plug_ok("");
+    g_assert_cmpuint(dev->config_size, ==, 256);
+    g_assert_cmphex(cfg_read(dev, 0xf8, 4), ==, 0x12345678);
+    g_assert_cmphex(cfg_read(dev, 0xfc, 4), ==, 0);
+    cfg_write(dev, 0xfc, 0x11111111, 4);
+    g_assert_cmphex(cfg_read(dev, 0xfc, 4), ==, 0);
+    g_assert_cmphex(pci_get_long(sim->config + 0xfc), ==, 0x12345678);
+    teardown(dev);
 }
 
 static void test_bars(void)
@@ -1023,7 +1037,7 @@ static void hostile_bridge(void)
 
 static void hostile_config(void)
 {
-    sim_region_set(sim, VFIO_PCI_CONFIG_REGION_INDEX, 64, RW);
+    sim_region_set(sim, VFIO_PCI_CONFIG_REGION_INDEX, 63, RW);
 }
 
 static void test_hostile(void)
@@ -1053,7 +1067,7 @@ static void test_hostile(void)
         { hostile_few_regions, "too few for PCI" },
         { hostile_not_pci, "not a PCI device" },
         { hostile_bridge, "only endpoints" },
-        { hostile_config, "configuration space has 0x40 bytes" },
+        { hostile_config, "configuration space has 0x3f bytes" },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
