@@ -4,6 +4,7 @@
 
 set -euo pipefail
 
+edu=0000:00:01.0
 nvme=0000:00:02.0
 nic=0000:00:03.0
 pci=/sys/bus/pci/devices
@@ -80,8 +81,8 @@ until_true() {
 # seen TEXT [TIMES]: has the guest or the program said it (so often)?
 seen() { [ "$(grep -c -- "$1" "$log")" -ge "${2:-1}" ]; }
 
-# expect TEXT: it must have been said.
-expect() { seen "$1" || fail "nothing said: $1"; }
+# expect TEXT [TIMES]: it must have been said (so often).
+expect() { seen "$@" || fail "not said: $*"; }
 
 qmp() { python3 -IS "$LAB_ROOT/tests/lab/qmp.py" "$@"; }
 

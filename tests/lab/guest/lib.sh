@@ -49,6 +49,28 @@ no_errors() {
     ! dmesg | grep -iE 'nvme.*(timeout|error|abort|reset)|I/O error' || fail "the kernel complains"
 }
 
+# function_of VENDOR DEVICE: the address of the first such function.
+function_of() {
+    local device
+    for device in $pci/*; do
+        if [ "$(cat $device/vendor) $(cat $device/device)" = "$1 $2" ]; then
+            echo ${device##*/}
+            return
+        fi
+    done
+    fail "there is no $1:$2" >&2
+}
+
+# userland_driver ADDRESS: the kernel's driver, if any, makes room for one in userland.
+userland_driver() {
+    echo 1 >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
+    echo vfio-pci >$pci/$1/driver_override
+    [ ! -e $pci/$1/driver ] || echo $1 >$pci/$1/driver/unbind
+    echo $1 >/sys/bus/pci/drivers_probe
+    [ -e $pci/$1/iommu_group ] || fail "vfio-pci did not take $1"
+    say "$1 ($(cat $pci/$1/vendor):$(cat $pci/$1/device)) is driven from userland"
+}
+
 # What SMBIOS says, if this kernel can tell.
 dmi() {
     local id=/sys/class/dmi/id
