@@ -45,8 +45,50 @@ interrupts() {
     } END { exit all == 0 }' || fail "the nvme never interrupted"
 }
 
+# interrupts_of NAME: how many came so far.
+interrupts_of() {
+    awk -v name="$1" -v cpus="$(nproc)" '$0 ~ name { for (i = 2; i <= cpus + 1; i++) n += $i }
+        END { print n + 0 }' /proc/interrupts
+}
+
+# interrupt_lines NAME: as they are in /proc/interrupts, at least one, and all have come.
+interrupt_lines() {
+    local lines
+    lines=$(grep -- "$1" /proc/interrupts) || fail "no interrupt of $1"
+    echo "$lines" | sed 's/^/guest: interrupts: /'
+    ! echo "$lines" | grep -q '^ *[0-9]*:  *0 ' || fail "an interrupt of $1 never came"
+}
+
 no_errors() {
     ! dmesg | grep -iE 'nvme.*(timeout|error|abort|reset)|I/O error' || fail "the kernel complains"
+}
+
+# nic_up: eth0 has link and an address, next to the lab host's.
+nic_up() {
+    local i=0
+    [ -e /sys/class/net/eth0 ] || fail "no eth0"
+    say "eth0 is ${device:=$(basename "$(readlink /sys/class/net/eth0/device)")}, driver" \
+        "$(basename "$(readlink /sys/class/net/eth0/device/driver)")"
+    ifconfig eth0 10.9.0.2 netmask 255.255.255.0 up
+    while [ "$(cat /sys/class/net/eth0/carrier)" != 1 ]; do
+        i=$((i + 1))
+        [ $i -lt 100 ] || fail "no link after 10 s"
+        usleep 100000
+    done
+    say "eth0 has link"
+}
+
+# exchange: packets small and large, and files by TCP, there and back.
+exchange() {
+    local peer=10.9.0.1 sum
+    ping -A -c 20 -W 5 $peer >/tmp/ping || { cat /tmp/ping; fail "ping"; }
+    say "ping: $(tail -n 2 /tmp/ping | head -n 1)"
+    ping -A -c 20 -s 20000 -W 5 $peer >/tmp/ping || { cat /tmp/ping; fail "ping of 20000 bytes"; }
+    say "ping of 20000 bytes: $(tail -n 2 /tmp/ping | head -n 1)"
+    nc $peer 5001 </dev/null >/tmp/fetched || fail "nothing to fetch"
+    sum=$(sha256sum </tmp/fetched)
+    say "fetched $(($(wc -c </tmp/fetched) >> 20)) MiB, sha256 ${sum%% *}"
+    nc $peer 5002 </tmp/fetched || fail "nobody takes it back"
 }
 
 # function_of VENDOR DEVICE: the address of the first such function.
