@@ -92,14 +92,13 @@ exchange() {
     nc $peer 5002 </tmp/fetched || fail "nobody takes it back"
 }
 
-# function_of VENDOR DEVICE: the address of the first such function.
+# function_of VENDOR DEVICE [N]: the address of the first (N-th) such function.
 function_of() {
-    local device
+    local device n=${3:-1}
     for device in $pci/*; do
-        if [ "$(cat $device/vendor) $(cat $device/device)" = "$1 $2" ]; then
-            echo ${device##*/}
-            return
-        fi
+        [ "$(cat $device/vendor) $(cat $device/device)" = "$1 $2" ] || continue
+        n=$((n - 1))
+        [ $n != 0 ] || { echo ${device##*/}; return; }
     done
     fail "there is no $1:$2" >&2
 }
