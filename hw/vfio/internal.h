@@ -5,20 +5,21 @@
 
 #include "hw/vfio/vfio.h"
 
-/* cdev.c: the open cdev of the device in that folder of sysfs, or -1. */
-int vfio_cdev_open(const char *sysfs, GError **errp);
+/* device.c: all that are attached; NULL before the first. */
+extern GPtrArray *vfio_devices;
+
+/* cdev.c: the open cdev of the device in that folder of sysfs and its number, or -1. */
+int vfio_cdev_open(const char *sysfs, dev_t *number, GError **errp);
+/*
+ * What @fd is: its number and, to be g_free'd, its folder in sysfs, or NULL where sysfs does not
+ * show it.  An error if it can be no VFIO device.
+ */
+bool vfio_cdev_identify(int fd, dev_t *number, char **sysfs, GError **errp);
+/* Where sysfs finds devices by their numbers; tests have a place of their own. */
+extern const char *vfio_sysfs_dev_char;
 
 /* region.c: fills dev->regions, and frees them. */
 bool vfio_regions_init(VFIODevice *dev, GError **errp);
 void vfio_regions_fini(VFIODevice *dev);
-
-/*
- * container.c: allocates the memory that the first device of @be is going to have mapped, in a
- * thread that the caller joins before it attaches; NULL if there is nothing to do.
- */
-GThread *vfio_container_populate(IOMMUFDBackend *be);
-/* The device must be bound; sets and clears dev->container. */
-bool vfio_container_attach(VFIODevice *dev, GError **errp);
-void vfio_container_detach(VFIODevice *dev);
 
 #endif

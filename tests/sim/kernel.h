@@ -34,6 +34,9 @@ typedef struct SimDevice {
     } irqs[VFIO_PCI_NUM_IRQS];
     unsigned vectors_max; /* that can be had; 0: all */
     bool no_unmask_eventfd;
+    bool mdev;           /* no IOMMU */
+    unsigned iommu;      /* devices of different ones share no domain */
+    bool dirty_tracking; /* that IOMMU has it */
     /* state */
     bool bound;
     uint32_t devid, hwpt;
@@ -61,6 +64,8 @@ uint32_t sim_region_peek(SimDevice *dev, unsigned index, uint64_t addr);
 
 /* One line a call since the last time; g_free it. */
 char *sim_take_log(void);
+/* The kernel has not heard of that command of /dev/iommu; 0: it knows all again. */
+void sim_iommu_lacks(unsigned long request);
 /* Puts a line of the test's own into the log. */
 void sim_note(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 /* The @nth call from now on fails with EIO (1: the next one; 0: none), once. */
@@ -71,8 +76,6 @@ bool sim_failed(void);
 unsigned sim_open_things(void);
 /* What is mapped in IOAS @id, by iova; NULL if there is no such IOAS. */
 const GArray *sim_ioas(uint32_t id);
-/* A descriptor of a fresh /dev/iommu, for tests that hand one over. */
-int sim_open_iommu(void);
 /* The device signals a vector of the interrupt kind that is on; false if nobody listens. */
 bool sim_fire(SimDevice *dev, unsigned vector);
 

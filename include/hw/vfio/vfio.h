@@ -7,11 +7,14 @@
 #ifndef VIADUCT_HW_VFIO_VFIO_H
 #define VIADUCT_HW_VFIO_VFIO_H
 
+#include <json-glib/json-glib.h>
+
 #include "backends/iommufd.h"
 #include "core/memory.h"
 #include "util/linux-vfio.h"
 
 typedef struct VFIOContainer VFIOContainer;
+typedef struct VFIODomain VFIODomain;
 
 typedef struct VFIORegionArea {
     uint64_t offset, size;
@@ -27,26 +30,41 @@ typedef struct VFIORegion {
 } VFIORegion;
 
 typedef struct VFIODevice {
-    char *name;     /* how messages name it: BDF, or the basename in sysfs */
-    char *sysfs;    /* its folder in sysfs, without symbolic links */
+    char *name;     /* how messages name it: BDF, or the basename in sysfs, or "fd N" */
+    char *sysfs;    /* its folder in sysfs, without symbolic links; NULL: given by fd, not found */
     int fd;         /* the cdev */
-    uint32_t devid; /* its id in the iommufd */
+    dev_t number;   /* the cdev's */
+    uint32_t devid; /* its id in the iommufd; 0: not bound */
     uint32_t flags; /* VFIO_DEVICE_FLAGS_* */
     unsigned nr_regions, nr_irqs;
     VFIORegion *regions;
     IOMMUFDBackend *iommufd; /* NULL: not connected */
     VFIOContainer *container;
-    bool accel_told; /* the accelerator has the descriptor */
+    VFIODomain *domain; /* of the container; NULL: none of its own */
+    bool accel_told;    /* the accelerator has the descriptor */
 } VFIODevice;
 
+/* Which device: one of the two. */
+typedef struct VFIODeviceRef {
+    const char *sysfs; /* its folder in sysfs */
+    const char *fd;    /* an open descriptor of its cdev, as core/fdset.h's fd_take() wants it */
+} VFIODeviceRef;
+
 /*
- * Opens the device that sysfs has at @sysfs, binds it to @be, attaches it to a container of @be,
- * and asks for its regions.  From then on the device can reach all of guest memory.
+ * Opens or takes over the device, binds it to @be, attaches it to a container of @be, and asks for
+ * its regions.  See vfio_device_dma_ready() for when it reaches all of guest memory.  A given
+ * descriptor is given back when it cannot be bound; once bound it is closed in the end, also when
+ * something fails later.
  * Messages of this one begin with "vfio NAME: "; of the functions below the caller says it.
  */
-VFIODevice *vfio_device_attach(const char *sysfs, IOMMUFDBackend *be, GError **errp);
+VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, IOMMUFDBackend *be, GError **errp);
 /* The exact way back, closing the descriptor last; frees @dev. */
 void vfio_device_detach(VFIODevice *dev);
+/*
+ * Waits until all of guest memory is mapped for the device: before it may do DMA.  False: it never
+ * will be, and the process is about to end.
+ */
+bool vfio_device_dma_ready(VFIODevice *dev);
 /* VFIO_DEVICE_RESET. */
 bool vfio_device_reset(VFIODevice *dev, GError **errp);
 
@@ -67,5 +85,11 @@ int vfio_device_set_irqs(VFIODevice *dev, unsigned index, uint32_t action, unsig
                          unsigned count, const int32_t *fds, GError **errp);
 /* Turns the index off as a whole; a failure is only reported, there being no other way. */
 void vfio_disable_irqindex(VFIODevice *dev, unsigned index);
+
+/*
+ * x-query-vfio's answer: an array of containers with their addresses, extents, bytes (all, those
+ * that have pages, those that are mapped), map time in microseconds, domains and devices.
+ */
+JsonArray *vfio_query(void);
 
 #endif
