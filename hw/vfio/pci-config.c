@@ -222,13 +222,16 @@ bool vfio_config_init(VFIOPCIDevice *vdev, GError **errp)
     PCIDevice *pdev = &vdev->parent;
     const VFIORegion *region = &vdev->vbasedev->regions[VFIO_PCI_CONFIG_REGION_INDEX];
     uint16_t command;
+    uint32_t size;
 
-    if (region->size < PCI_CONFIG_SIZE) {
+    if (region->size < PCI_STD_HEADER_SIZEOF) {
         return error_set(errp, "its configuration space has 0x%" PRIx64 " bytes", region->size);
     }
     pdev->config_size = region->size < PCIE_CONFIG_SIZE ? PCI_CONFIG_SIZE : PCIE_CONFIG_SIZE;
-    if (!vfio_region_read(vdev->vbasedev, VFIO_PCI_CONFIG_REGION_INDEX, 0, pdev->config,
-                          pdev->config_size)) {
+    /* An mdev may have less, and not even whole registers: Linux's samples have 255 bytes. */
+    size = (uint32_t)MIN(region->size, pdev->config_size) & ~3U;
+    memset(pdev->config, 0, pdev->config_size);
+    if (!vfio_region_read(vdev->vbasedev, VFIO_PCI_CONFIG_REGION_INDEX, 0, pdev->config, size)) {
         return error_set_errno(errp, errno, "cannot read its configuration space");
     }
     if ((pdev->config[PCI_HEADER_TYPE] & PCI_HEADER_TYPE_MASK) != PCI_HEADER_TYPE_NORMAL) {
@@ -253,6 +256,7 @@ bool vfio_config_init(VFIOPCIDevice *vdev, GError **errp)
     pdev->config[PCI_HEADER_TYPE] = pdev->multifunction ? 0x80 : 0;
     pdev->config[PCI_INTERRUPT_LINE] = 0;
     vdev->emulated_config_bits = g_malloc0(pdev->config_size);
+    emulate(vdev, size, pdev->config_size - size, 0xff);
     for (size_t i = 0; i < G_N_ELEMENTS(emulated_header); i++) {
         vfio_config_emulate(vdev, emulated_header[i].first,
                             emulated_header[i].last - emulated_header[i].first + 1U,

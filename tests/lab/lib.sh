@@ -4,6 +4,7 @@
 
 set -euo pipefail
 
+edu=0000:00:01.0
 nvme=0000:00:02.0
 nic=0000:00:03.0
 pci=/sys/bus/pci/devices
@@ -80,8 +81,8 @@ until_true() {
 # seen TEXT [TIMES]: has the guest or the program said it (so often)?
 seen() { [ "$(grep -c -- "$1" "$log")" -ge "${2:-1}" ]; }
 
-# expect TEXT: it must have been said.
-expect() { seen "$1" || fail "nothing said: $1"; }
+# expect TEXT [TIMES]: it must have been said (so often).
+expect() { seen "$@" || fail "not said: $*"; }
 
 qmp() { python3 -IS "$LAB_ROOT/tests/lab/qmp.py" "$@"; }
 
@@ -91,4 +92,40 @@ device_free() {
     node=/dev/vfio/devices/$(ls "$pci/$1/vfio-dev")
     ! ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q -- "-> $node$" || fail "$node is still open"
     say "$1 is free again"
+}
+
+# ---- a NIC that the lab host keeps, on the wire of one that a guest has ----
+
+peer_address=10.9.0.1 # and the guest's is 10.9.0.2
+mib=4
+
+# interface_of DEVICE: the name of its network interface.
+interface_of() { basename "$(compgen -G "$pci/$1/net/*" || compgen -G "$pci/$1/virtio*/net/*")"; }
+
+peer_up() {
+    local name
+    name=$(interface_of "$1")
+    ip address add $peer_address/24 dev "$name"
+    ip link set "$name" up
+    say "$1 ($name) stays here, as $peer_address"
+}
+
+# Files for one guest, on port 5001 to fetch, on port 5002 to give back.
+serve_once() {
+    rm -f /tmp/received
+    dd if=/dev/urandom of=/tmp/sent bs=1M count=$mib status=none
+    busybox nc -l -p 5001 -e sh -c 'exec cat /tmp/sent' &
+    servers=$!
+    busybox nc -l -p 5002 -e sh -c 'exec cat >/tmp/received' &
+    servers+=" $!"
+}
+
+# Did the guest fetch what was sent, and did that come back?
+served() {
+    local sum
+    sum=$(sha256sum </tmp/sent)
+    expect "fetched $mib MiB, sha256 ${sum%% *}"
+    wait $servers
+    cmp /tmp/sent /tmp/received || fail "what came back differs"
+    say "$mib MiB came back: equal"
 }

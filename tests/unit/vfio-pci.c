@@ -52,6 +52,20 @@ static void test_config(void)
     dev = plug_ok("");
     g_assert_cmpuint(dev->config_size, ==, 256);
     teardown(dev);
+
+    /* One with less is not asked for what it does not have. */
+    setup();
+    sim_region_set(sim, VFIO_PCI_CONFIG_REGION_INDEX, 255, RW);
+    pci_set_long(sim->config + 0xf8, 0x12345678);
+    pci_set_long(sim->config + 0xfc, 0x12345678);
+    dev = plug_ok("");
+    g_assert_cmpuint(dev->config_size, ==, 256);
+    g_assert_cmphex(cfg_read(dev, 0xf8, 4), ==, 0x12345678);
+    g_assert_cmphex(cfg_read(dev, 0xfc, 4), ==, 0);
+    cfg_write(dev, 0xfc, 0x11111111, 4);
+    g_assert_cmphex(cfg_read(dev, 0xfc, 4), ==, 0);
+    g_assert_cmphex(pci_get_long(sim->config + 0xfc), ==, 0x12345678);
+    teardown(dev);
 }
 
 static void test_bars(void)

@@ -330,7 +330,7 @@ static void hostile_bridge(void)
 
 static void hostile_config(void)
 {
-    sim_region_set(sim, VFIO_PCI_CONFIG_REGION_INDEX, 64, RW);
+    sim_region_set(sim, VFIO_PCI_CONFIG_REGION_INDEX, 63, RW);
 }
 
 static void test_hostile(void)
@@ -360,7 +360,7 @@ static void test_hostile(void)
         { hostile_few_regions, "too few for PCI" },
         { hostile_not_pci, "not a PCI device" },
         { hostile_bridge, "only endpoints" },
-        { hostile_config, "configuration space has 0x40 bytes" },
+        { hostile_config, "configuration space has 0x3f bytes" },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
