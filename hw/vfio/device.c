@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A device behind its cdev, from opening it to letting it go.  The order is the kernel's and is
- * kept both ways: KVM hears of the descriptor before BIND, because a driver may want its VM when it
- * is opened; DETACH comes before anything that the attachment holds is destroyed; and the
- * descriptor is closed last, for closing is what undoes BIND.
+ * A device, from opening it to letting it go: by its cdev, or by its group (group.c).  The order is
+ * the kernel's and is kept both ways.  For a cdev: KVM hears of the descriptor before BIND, because
+ * a driver may want its VM when it is opened; DETACH comes before anything that the attachment
+ * holds is destroyed; and the descriptor is closed last, for closing is what undoes BIND.
  */
 #include "hw/vfio/container.h"
 
@@ -13,6 +13,7 @@
 #include "core/accel.h"
 #include "util/error.h"
 #include "util/hostcalls.h"
+#include "util/keyval.h"
 #include "util/trace.h"
 
 static GPtrArray *vfio_devices; /* all that are attached; borrowed */
@@ -29,16 +30,35 @@ static bool check_not_attached(VFIODevice *dev, GError **errp)
     return true;
 }
 
-static bool bind_iommufd(VFIODevice *dev, GError **errp)
+const char *vfio_token_hint(int errnum, const char *token)
 {
-    struct vfio_device_bind_iommufd bind = {
+    if (errnum == EACCES) {
+        return token ? "; vf-token is not the one that the other side, PF or VF, uses"
+                     : "; it needs vf-token=UUID, for a VFIO user has its physical function";
+    }
+    return errnum == EINVAL && token ? "; perhaps it takes no vf-token: only a VF whose PF is "
+                                       "bound to vfio-pci, and such a PF, do"
+                                     : "";
+}
+
+/* ---- by the cdev ---- */
+
+static bool bind_iommufd(VFIODevice *dev, const char *token, GError **errp)
+{
+    uint8_t uuid[16];
+    VFIODeviceBindToken bind = {
         .argsz = VFIO_BIND_IOMMUFD_ARGSZ,
         .iommufd = dev->iommufd->fd,
     };
 
+    if (token && uuid_parse(token, uuid)) {
+        bind.argsz = sizeof(bind);
+        bind.flags = VFIO_DEVICE_BIND_FLAG_TOKEN;
+        bind.token_uuid_ptr = (uintptr_t)uuid;
+    }
     if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind)) {
-        return error_set_errno(errp, errno, "error bind device fd=%d to iommufd=%d", dev->fd,
-                               bind.iommufd);
+        return error_set(errp, "error bind device fd=%d to iommufd=%d: %s%s", dev->fd, bind.iommufd,
+                         g_strerror(errno), vfio_token_hint(errno, token));
     }
     dev->devid = bind.out_devid;
     TRACE("iommufd_cdev_connect_and_bind", "%s fd %d devid %u", dev->name, dev->fd, dev->devid);
@@ -49,7 +69,7 @@ static bool bind_iommufd(VFIODevice *dev, GError **errp)
  * To open a device is to reset it, and a function level reset alone makes the kernel sleep for
  * 100 ms: guest memory gets its pages in the meantime.
  */
-static bool bind_and_attach(VFIODevice *dev, GError **errp)
+static bool bind_and_attach(VFIODevice *dev, const char *token, GError **errp)
 {
     VFIOContainer *c = vfio_container_of_iommufd(dev->iommufd, errp);
 
@@ -57,12 +77,39 @@ static bool bind_and_attach(VFIODevice *dev, GError **errp)
         return false;
     }
     vfio_container_prepare(c);
-    if (!bind_iommufd(dev, errp)) {
+    if (!bind_iommufd(dev, token, errp)) {
         vfio_container_put(c);
         return false;
     }
     return vfio_container_attach(c, dev, errp);
 }
+
+static bool cdev_connect(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
+{
+    dev->fd = vfio_cdev_open(dev->sysfs, errp);
+    if (dev->fd < 0 || !iommufd_backend_connect(ref->iommufd, errp)) {
+        return false;
+    }
+    dev->iommufd = ref->iommufd;
+    dev->accel_told = accel_device_fd_add(dev->fd, errp);
+    return dev->accel_told && bind_and_attach(dev, ref->vf_token, errp);
+}
+
+static void cdev_disconnect(VFIODevice *dev)
+{
+    vfio_container_detach(dev);
+    if (dev->accel_told) {
+        accel_device_fd_del(dev->fd);
+    }
+    if (dev->iommufd) {
+        iommufd_backend_disconnect(dev->iommufd);
+    }
+    host_fd_close(&dev->fd);
+}
+
+static const VFIOInterface cdev_interface = { cdev_connect, cdev_disconnect };
+
+/* ---- by either ---- */
 
 static bool get_info(VFIODevice *dev, GError **errp)
 {
@@ -80,36 +127,28 @@ static bool get_info(VFIODevice *dev, GError **errp)
 }
 
 /* Whatever fails, vfio_device_detach() undoes as much as there is. */
-static bool attach(VFIODevice *dev, IOMMUFDBackend *be, GError **errp)
+static bool attach(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
 {
-    if (!check_not_attached(dev, errp)) {
-        return false;
-    }
-    dev->fd = vfio_cdev_open(dev->sysfs, errp);
-    if (dev->fd < 0 || !iommufd_backend_connect(be, errp)) {
-        return false;
-    }
-    dev->iommufd = be;
-    dev->accel_told = accel_device_fd_add(dev->fd, errp);
-    return dev->accel_told && bind_and_attach(dev, errp) && get_info(dev, errp) &&
-           vfio_regions_init(dev, errp);
+    return check_not_attached(dev, errp) && dev->interface->connect(dev, ref, errp) &&
+           get_info(dev, errp) && vfio_regions_init(dev, errp);
 }
 
-VFIODevice *vfio_device_attach(const char *sysfs, IOMMUFDBackend *be, GError **errp)
+VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, GError **errp)
 {
-    char *real = realpath(sysfs, NULL); /* malloc'ed */
+    char *real = realpath(ref->sysfs, NULL); /* malloc'ed */
     VFIODevice *dev;
 
     if (!real) {
-        error_set_errno(errp, errno, "vfio %s: no such host device", sysfs);
+        error_set_errno(errp, errno, "vfio %s: no such host device", ref->sysfs);
         return NULL;
     }
     dev = g_new0(VFIODevice, 1);
     dev->fd = -1;
-    dev->name = g_path_get_basename(sysfs);
+    dev->interface = ref->iommufd ? &cdev_interface : &vfio_group_interface;
+    dev->name = g_path_get_basename(ref->sysfs);
     dev->sysfs = g_strdup(real);
     free(real);
-    if (!attach(dev, be, errp)) {
+    if (!attach(dev, ref, errp)) {
         g_prefix_error(errp, "vfio %s: ", dev->name);
         vfio_device_detach(dev);
         return NULL;
@@ -127,14 +166,7 @@ void vfio_device_detach(VFIODevice *dev)
         g_ptr_array_remove(vfio_devices, dev);
     }
     vfio_regions_fini(dev);
-    vfio_container_detach(dev);
-    if (dev->accel_told) {
-        accel_device_fd_del(dev->fd);
-    }
-    if (dev->iommufd) {
-        iommufd_backend_disconnect(dev->iommufd);
-    }
-    host_fd_close(&dev->fd);
+    dev->interface->disconnect(dev);
     g_free(dev->name);
     g_free(dev->sysfs);
     g_free(dev);

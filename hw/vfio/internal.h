@@ -5,8 +5,40 @@
 
 #include "hw/vfio/vfio.h"
 
+/*
+ * An interface of the kernel through which a device is opened and put into a container.
+ * connect() fills dev->fd and dev->container; disconnect() undoes as much of it as there is.
+ */
+typedef struct VFIOInterface {
+    bool (*connect)(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp);
+    void (*disconnect)(VFIODevice *dev);
+} VFIOInterface;
+
+/* device.c: what a user of @token (NULL: none) needs to know when opening a device failed so; "" if
+ * it has nothing to do with tokens. */
+const char *vfio_token_hint(int errnum, const char *token);
+
 /* cdev.c: the open cdev of the device in that folder of sysfs, or -1. */
 int vfio_cdev_open(const char *sysfs, GError **errp);
+/* Whether a driver of VFIO has the device; if not, who has it and what the user can do. */
+bool vfio_check_driver(const char *sysfs, GError **errp);
+
+/* group.c: the older interface, by the device's IOMMU group. */
+extern const VFIOInterface vfio_group_interface;
+
+/* caps.c: capabilities behind a structure that the kernel has filled. */
+typedef struct VFIOCapChain {
+    const void *info;
+    uint32_t argsz; /* how long @info is with all of them */
+    uint32_t head;  /* how long it is without */
+    uint32_t first; /* offset of the first in @info; 0: none */
+} VFIOCapChain;
+/*
+ * The capability @id, of at least @size bytes; *@room is what lies from it to the end.  True with
+ * *@cap NULL when there is none.  The kernel chains them in ascending order.
+ */
+bool vfio_find_cap(const VFIOCapChain *chain, uint16_t id, size_t size, const void **cap,
+                   size_t *room, GError **errp);
 
 /* region.c: fills dev->regions, and frees them. */
 bool vfio_regions_init(VFIODevice *dev, GError **errp);

@@ -64,13 +64,37 @@ static void host_release(void *field)
 
 static const PropertyKind property_pci_host = { "str", host_set, host_get, NULL, host_release };
 
+/* QEMU has "auto" for a random one. */
+static bool uuid_set(GObject *obj, const Property *prop, void *field, JsonNode *value,
+                     GError **errp)
+{
+    g_autofree char *text = keyval_text(value);
+    uint8_t uuid[16];
+
+    if (text && g_str_equal(text, "auto")) {
+        g_free(text);
+        text = g_uuid_string_random();
+    }
+    if (!text || !uuid_parse(text, uuid)) {
+        return property_set_bad_value(obj, prop, value, errp);
+    }
+    g_free(*(char **)field);
+    *(char **)field = g_ascii_strdown(text, -1);
+    return true;
+}
+
+static const PropertyKind property_uuid = { "str", uuid_set, host_get, NULL, host_release };
+
 static const Property vfio_pci_properties[] = {
     PROP_("host", property_pci_host, VFIOPCIDevice, host,
           .help = "the host's device, [DDDD:]BB:DD.F"),
     PROP_STRING("sysfsdev", VFIOPCIDevice, sysfsdev,
                 .help = "the device's folder in sysfs, instead of host"),
     PROP_LINK("iommufd", VFIOPCIDevice, iommufd, iommufd_backend_get_type,
-              .help = "iommufd object whose address space the device is attached to"),
+              .help = "iommufd object whose address space the device is attached to (default: "
+                      "its group is used)"),
+    PROP_("vf-token", property_uuid, VFIOPCIDevice, vf_token,
+          .help = "UUID that a VF and the user of its PF share, where VFIO has both"),
     PROP_INT32("rombar", VFIOPCIDevice, rombar, -1, .help = "0 hides the option ROM"),
     PROP_INT32("bootindex", VFIOPCIDevice, bootindex, -1, .help = "place in the boot order"),
     PROP_BOOL("x-no-mmap", VFIOPCIDevice, no_mmap, false, .help = "trap all accesses to BARs"),
@@ -133,6 +157,7 @@ static void interrupts_fini(VFIOPCIDevice *vdev)
 static bool attach(VFIOPCIDevice *vdev, GError **errp)
 {
     g_autofree char *sysfs = NULL;
+    VFIODeviceRef ref = { .iommufd = vdev->iommufd, .vf_token = vdev->vf_token };
 
     if (!vdev->sysfsdev && !vdev->host) {
         return error_set(errp, "No provided host device: use host=DDDD:BB:SS.F or "
@@ -140,13 +165,8 @@ static bool attach(VFIOPCIDevice *vdev, GError **errp)
     }
     sysfs = vdev->sysfsdev ? g_strdup(vdev->sysfsdev)
                            : g_strdup_printf("/sys/bus/pci/devices/%s", vdev->host);
-    if (!vdev->iommufd) {
-        return error_set(errp,
-                         "vfio %s: there is no iommufd; the legacy group interface is not "
-                         "supported: use -object iommufd,id=ID and iommufd=ID",
-                         vdev->host ?: vdev->sysfsdev);
-    }
-    vdev->vbasedev = vfio_device_attach(sysfs, vdev->iommufd, errp);
+    ref.sysfs = sysfs;
+    vdev->vbasedev = vfio_device_attach(&ref, errp);
     return vdev->vbasedev;
 }
 

@@ -73,6 +73,7 @@ struct VFIOPCIDevice {
     /* properties */
     char *host, *sysfsdev;
     IOMMUFDBackend *iommufd;
+    char *vf_token;
     uint32_t vendor_id, device_id, sub_vendor_id, sub_device_id; /* UINT32_MAX: the device's own */
     int32_t rombar, bootindex;
     bool no_mmap, no_kvm_msi, no_kvm_msix;

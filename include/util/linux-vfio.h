@@ -9,7 +9,7 @@
 #include <linux/vfio.h>
 #include <stddef.h>
 
-/* Linux 6.6; token_uuid_ptr came later and is of no use without its flag. */
+/* Linux 6.6 */
 #ifndef VFIO_DEVICE_BIND_IOMMUFD
 struct vfio_device_bind_iommufd {
     __u32 argsz;
@@ -37,6 +37,19 @@ struct vfio_device_detach_iommufd_pt {
 #define VFIO_DEVICE_DETACH_IOMMUFD_PT _IO(VFIO_TYPE, VFIO_BASE + 20)
 #endif
 
+/* Linux 6.17: the token of a VF or PF comes along at BIND.  Headers that have the structure may lack
+ * the field, so it is sent as one of our own. */
+#ifndef VFIO_DEVICE_BIND_FLAG_TOKEN
+#define VFIO_DEVICE_BIND_FLAG_TOKEN (1 << 0)
+#endif
+typedef struct VFIODeviceBindToken {
+    __u32 argsz;
+    __u32 flags;
+    __s32 iommufd;
+    __u32 out_devid;
+    __aligned_u64 token_uuid_ptr; /* 16 bytes */
+} VFIODeviceBindToken;
+
 /*
  * These structures grow with the kernel's headers.  What is sent is the size that Linux 6.6 knew:
  * all kernels take it, and it is all that is used.
@@ -49,9 +62,12 @@ struct vfio_device_detach_iommufd_pt {
     (offsetof(struct vfio_device_detach_iommufd_pt, flags) + sizeof(__u32))
 
 _Static_assert(VFIO_BIND_IOMMUFD_ARGSZ == 16, "ABI");
+_Static_assert(offsetof(VFIODeviceBindToken, token_uuid_ptr) == VFIO_BIND_IOMMUFD_ARGSZ, "ABI");
+_Static_assert(sizeof(VFIODeviceBindToken) == 24, "ABI");
 _Static_assert(VFIO_ATTACH_IOMMUFD_PT_ARGSZ == 12, "ABI");
 _Static_assert(VFIO_DETACH_IOMMUFD_PT_ARGSZ == 8, "ABI");
 _Static_assert(sizeof(struct vfio_region_info) == 32, "ABI");
 _Static_assert(sizeof(struct vfio_irq_set) == 20, "ABI");
+_Static_assert(sizeof(struct vfio_iommu_type1_info) == 24, "ABI");
 
 #endif

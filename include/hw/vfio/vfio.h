@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The VFIO subsystem: a device behind its cdev, and the container (an IOAS of an iommufd object)
- * that keeps guest memory mapped for it.  Knows nothing of x86 and nothing of KVM.
+ * The VFIO subsystem: a device, reached by its cdev or by its IOMMU group, and the container (an
+ * IOAS of an iommufd object, or a type1 container) that keeps guest memory mapped for it.  Knows
+ * nothing of x86 and nothing of KVM.
  * Source: Linux include/uapi/linux/vfio.h, Documentation/driver-api/vfio.rst.  Machine lock held.
  */
 #ifndef VIADUCT_HW_VFIO_VFIO_H
@@ -12,6 +13,7 @@
 #include "util/linux-vfio.h"
 
 typedef struct VFIOContainer VFIOContainer;
+typedef struct VFIOGroup VFIOGroup;
 
 typedef struct VFIORegionArea {
     uint64_t offset, size;
@@ -26,25 +28,34 @@ typedef struct VFIORegion {
     unsigned nr_areas;
 } VFIORegion;
 
+/* Which device, and how it is reached. */
+typedef struct VFIODeviceRef {
+    const char *sysfs;       /* its folder in sysfs */
+    IOMMUFDBackend *iommufd; /* that its cdev is bound to; NULL: it is reached by its group */
+    const char *vf_token;    /* UUID, a secret that it shares with its PF's user; NULL: none */
+} VFIODeviceRef;
+
 typedef struct VFIODevice {
     char *name;     /* how messages name it: BDF, or the basename in sysfs */
     char *sysfs;    /* its folder in sysfs, without symbolic links */
-    int fd;         /* the cdev */
+    int fd;         /* the device: its cdev, or what its group gave; -1: not open */
     uint32_t devid; /* its id in the iommufd */
     uint32_t flags; /* VFIO_DEVICE_FLAGS_* */
     unsigned nr_regions, nr_irqs;
     VFIORegion *regions;
-    IOMMUFDBackend *iommufd; /* NULL: not connected */
+    const struct VFIOInterface *interface; /* that it is reached by */
+    IOMMUFDBackend *iommufd;               /* NULL: not connected, or reached by its group */
+    VFIOGroup *group;                      /* NULL: not connected, or reached by its cdev */
     VFIOContainer *container;
-    bool accel_told; /* the accelerator has the descriptor */
+    bool accel_told; /* the accelerator has the cdev */
 } VFIODevice;
 
 /*
- * Opens the device that sysfs has at @sysfs, binds it to @be, attaches it to a container of @be,
- * and asks for its regions.  See vfio_device_dma_ready() for when it reaches all of guest memory.
+ * Opens the device, attaches it to a container, and asks for its regions.  See
+ * vfio_device_dma_ready() for when it reaches all of guest memory.
  * Messages of this one begin with "vfio NAME: "; of the functions below the caller says it.
  */
-VFIODevice *vfio_device_attach(const char *sysfs, IOMMUFDBackend *be, GError **errp);
+VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, GError **errp);
 /* The exact way back, closing the descriptor last; frees @dev. */
 void vfio_device_detach(VFIODevice *dev);
 /*
