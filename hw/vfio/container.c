@@ -80,16 +80,23 @@ bool vfio_container_map(VFIOContainer *c, const VFIOExtent *e, const MemoryRange
            cannot_map(e, r, errp);
 }
 
+/* Waits for the mapper.  If it failed it has said so, or says so here, and what it has not mapped
+ * is known by its extent. */
+static bool container_settle(VFIOContainer *c, GError **errp)
+{
+    return !c->mapper || vfio_mapper_finish(g_steal_pointer(&c->mapper), errp);
+}
+
 static bool map_ram(VFIOContainer *c, VFIOExtent *e, const MemoryRange *r, GError **errp)
 {
     if (!check_ranges(c, e, errp)) {
         return cannot_map(e, r, errp);
     }
-    if (c->mapper) {
+    if (c->mapper && c->collecting) {
         vfio_mapper_add(c->mapper, e, r);
         return true;
     }
-    e->mapped = vfio_container_map(c, e, r, errp);
+    e->mapped = container_settle(c, errp) && vfio_container_map(c, e, r, errp);
     return e->mapped;
 }
 
@@ -108,13 +115,6 @@ static bool map_peer(VFIOContainer *c, VFIOExtent *e, const MemoryRange *r)
                     err->message);
     }
     return e->mapped;
-}
-
-/* Waits for the mapper.  If it failed it has said so, or says so here, and what it has not mapped
- * is known by its extent. */
-static bool container_settle(VFIOContainer *c, GError **errp)
-{
-    return !c->mapper || vfio_mapper_finish(g_steal_pointer(&c->mapper), errp);
 }
 
 static VFIOContainer *container_of(MemoryListener *l)
@@ -226,8 +226,12 @@ static bool start_mapping(VFIOContainer *c, VFIODevice *dev, GError **errp)
     bool wait = c->map_wait || main_loop_is_running();
     g_autofree char *prefix =
         wait ? NULL : g_strdup_printf("%svfio %s: ", error_location(), dev->name);
+    bool ok;
 
-    if (!memory_listener_register(&c->listener, &address_space_memory, errp)) {
+    c->collecting = true;
+    ok = memory_listener_register(&c->listener, &address_space_memory, errp);
+    c->collecting = false;
+    if (!ok) {
         return false;
     }
     if (c->mapper) {

@@ -48,6 +48,7 @@ struct VFIOContainer {
     size_t nr_ranges;
     uint64_t page;      /* the larger of the host's page and the alignment */
     VFIOMapper *mapper; /* busy with the first extents; NULL: all is as `extents` says */
+    bool collecting;    /* extents go to the mapper, which has not started yet */
     bool map_wait;      /* they are mapped before the guest runs, not behind its boot */
     bool p2p_warned;
 };
