@@ -8,13 +8,43 @@
 
 /* ---- ioctls ---- */
 
+int sim_device_check_token(const SimDevice *dev, const char *token)
+{
+    if (!dev->token) {
+        return token ? fail(EINVAL) : 0;
+    }
+    return token && g_str_equal(token, dev->token) ? 0 : fail(EACCES);
+}
+
+static int check_token(const SimDevice *dev, const VFIODeviceBindToken *b)
+{
+    const uint8_t *u = (const uint8_t *)(uintptr_t)b->token_uuid_ptr;
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    if (!b->flags) {
+        return sim_device_check_token(dev, NULL);
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        g_string_append_printf(text, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
+                               u[i]);
+    }
+    return sim_device_check_token(dev, text->str);
+}
+
 static int dev_bind(SimDevice *dev, void *arg)
 {
-    struct vfio_device_bind_iommufd *b = arg;
+    VFIODeviceBindToken *b = arg;
 
     sim_note("BIND");
-    if (b->argsz < VFIO_BIND_IOMMUFD_ARGSZ || b->flags || dev->bound) {
+    if (b->argsz < VFIO_BIND_IOMMUFD_ARGSZ || b->flags & ~(uint32_t)VFIO_DEVICE_BIND_FLAG_TOKEN ||
+        (b->flags && b->argsz < sizeof(*b)) || dev->bound) {
         return fail(EINVAL);
+    }
+    if (sim_group_is_open(dev->group)) {
+        return fail(EBUSY);
+    }
+    if (check_token(dev, b)) {
+        return -1;
     }
     if (!sim_is_iommu(b->iommufd)) {
         return fail(EBADFD);
@@ -243,10 +273,14 @@ void sim_device_release(SimDevice *dev)
     if (!dev->bound) {
         return;
     }
-    detach(dev);
-    sim_object_free(sim_object(dev->devid, OBJ_DEVICE));
     irqs_off(dev);
     dev->bound = false;
+    if (dev->via) {
+        sim_group_device_closed(dev);
+        return;
+    }
+    detach(dev);
+    sim_object_free(sim_object(dev->devid, OBJ_DEVICE));
     sim_iommu_put();
 }
 
@@ -257,6 +291,8 @@ SimDevice *sim_device_new(unsigned minor)
     SimDevice *dev = g_new0(SimDevice, 1);
 
     dev->minor = minor;
+    dev->name = "0000:02:00.0";
+    dev->group = 12;
     dev->flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET;
     dev->nr_regions = VFIO_PCI_NUM_REGIONS;
     dev->nr_irqs = VFIO_PCI_NUM_IRQS;

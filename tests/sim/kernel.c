@@ -6,6 +6,8 @@
 #include "tests/sim/internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
@@ -25,6 +27,8 @@ static GRecMutex lock;
 typedef struct File {
     bool open, is_iommu;
     SimDevice *dev;
+    SimGroup *group;
+    SimContainer *container;
 } File;
 
 typedef struct SimMap {
@@ -83,6 +87,32 @@ static int file_new(File f)
     return FIRST_FD + (int)i;
 }
 
+int sim_device_file(SimDevice *dev)
+{
+    return file_new((File) { .dev = dev });
+}
+
+SimContainer *sim_container_of(int fd)
+{
+    return file(fd) ? file(fd)->container : NULL;
+}
+
+/* /dev/vfio/vfio, /dev/vfio/N and /dev/vfio/noiommu-N. */
+static int open_older(const char *name)
+{
+    const char *number = name + (sim_type1.noiommu ? strlen("noiommu-") : 0);
+    SimGroup *g;
+
+    if (g_str_equal(name, "vfio")) {
+        return file_new((File) { .container = sim_container_new() });
+    }
+    if (g_str_has_prefix(name, "noiommu-") != sim_type1.noiommu) {
+        return fail(ENOENT);
+    }
+    g = sim_group_open((unsigned)strtoul(number, NULL, 10));
+    return g ? file_new((File) { .group = g }) : -1;
+}
+
 static int sim_open(const char *path, int flags)
 {
     LOCKED;
@@ -101,10 +131,11 @@ static int sim_open(const char *path, int flags)
         SimDevice *dev = sim_devices->pdata[i];
 
         if (dev->minor == minor) {
-            return file_new((File) { .dev = dev });
+            return sim_device_file(dev);
         }
     }
-    return fail(ENOENT);
+    return g_str_has_prefix(path, "/dev/vfio/") ? open_older(path + strlen("/dev/vfio/"))
+                                                : fail(ENOENT);
 }
 
 static int sim_close(int fd)
@@ -118,10 +149,17 @@ static int sim_close(int fd)
     if (!f) {
         return fail(EBADF);
     }
-    sim_note("close %s", f->is_iommu ? "iommu" : "device");
+    sim_note("close %s", f->is_iommu    ? "iommu"
+                         : f->group     ? "group"
+                         : f->container ? "container"
+                                        : "device");
     f->open = false;
     if (f->is_iommu) {
         sim_iommu_put();
+    } else if (f->group) {
+        sim_group_close(f->group);
+    } else if (f->container) {
+        sim_container_close(f->container);
     } else {
         sim_device_release(f->dev);
     }
@@ -157,7 +195,10 @@ static int sim_ioctl(int fd, unsigned long request, void *arg)
     if (!f) {
         return fail(EBADF);
     }
-    return f->is_iommu ? sim_iommu_ioctl(request, arg) : sim_device_ioctl(f->dev, request, arg);
+    return f->is_iommu    ? sim_iommu_ioctl(request, arg)
+           : f->group     ? sim_group_ioctl(f->group, request, arg)
+           : f->container ? sim_container_ioctl(f->container, request, arg)
+                          : sim_device_ioctl(f->dev, request, arg);
 }
 
 /* The region that @offset of the descriptor is in, and the place in it. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A simulated kernel behind util/hostcalls: /dev/iommu and VFIO devices, as far as they are used.
+ * A simulated kernel behind util/hostcalls: /dev/iommu, VFIO devices, groups and type1 containers,
+ * as far as they are used.
  * It refuses what Linux 7.2 refuses, keeps a log of what it was asked, can fail any call, and
  * knows what is left open.
  */
@@ -23,7 +24,12 @@ typedef struct SimRegion {
     int backing;      /* memfd: what the device's registers hold */
 } SimRegion;
 
+typedef struct SimGroup SimGroup;
+
 typedef struct SimDevice {
+    const char *name;     /* that its group knows it by */
+    unsigned group;       /* /dev/vfio/GROUP */
+    const char *token;    /* that its other side, VF or PF, has set; NULL: none */
     unsigned minor;       /* /dev/vfio/devices/vfioMINOR */
     unsigned wrong_minor; /* what fstat says instead, if not 0 */
     uint32_t flags, nr_regions, nr_irqs;
@@ -36,6 +42,7 @@ typedef struct SimDevice {
     bool no_unmask_eventfd;
     /* state */
     bool bound;
+    SimGroup *via; /* that it was opened by; NULL: its cdev */
     uint32_t devid, hwpt;
     int irq_index; /* which is on, -1: none */
     GArray *triggers;
@@ -48,6 +55,17 @@ typedef struct SimExtent {
     int fd;                       /* -1: by address */
     bool readonly;
 } SimExtent;
+
+/* What the older interface does otherwise than usual. */
+typedef struct SimType1 {
+    bool not_viable, noiommu, only_v1, no_caps;
+    int version;
+    unsigned dma_limit;  /* mappings that a container takes; 0: many */
+    unsigned groups_max; /* that a container takes; 0: all */
+    uint32_t nr_iovas;   /* what it says that there are, if not 0 */
+    uint32_t info_size;  /* and how long its information is */
+} SimType1;
+extern SimType1 sim_type1;
 
 /* Puts it in the place of libc. */
 void sim_init(void);
@@ -71,6 +89,9 @@ bool sim_failed(void);
 unsigned sim_open_things(void);
 /* What is mapped in IOAS @id, by iova; NULL if there is no such IOAS. */
 const GArray *sim_ioas(uint32_t id);
+/* What is mapped in the type1 container @nr of those there are; NULL: no such container. */
+const GArray *sim_container(unsigned nr);
+unsigned sim_containers(void);
 /* A descriptor of a fresh /dev/iommu, for tests that hand one over. */
 int sim_open_iommu(void);
 /* The device signals a vector of the interrupt kind that is on; false if nobody listens. */

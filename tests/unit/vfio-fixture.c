@@ -3,6 +3,7 @@
 
 #include <glib/gstdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backends/hostmem.h"
 #include "core/accel.h"
@@ -15,6 +16,7 @@ GArray *bindings, *routes;
 unsigned commits, sent;
 MSIMessage last_sent;
 char *sysfs;
+static char *sysfs_top;
 SimDevice *sim;
 
 static void set_line(int gsi, bool level)
@@ -299,41 +301,51 @@ static void make_machine(void)
     g_assert_true(user_object_add(opts, &err));
 }
 
-/* Where the test finds "0000:02:00.0" with its cdev 510:7. */
-static void make_sysfs(char *top)
+char *make_sysfs_device(const char *name, unsigned minor, unsigned group)
 {
-    g_autofree char *dir = NULL, *dev = NULL;
+    g_autofree char *path = g_build_filename(sysfs_top, name, NULL);
+    g_autofree char *dir = g_strdup_printf("%s/vfio-dev/vfio%u", path, minor);
+    g_autofree char *dev = g_build_filename(dir, "dev", NULL);
+    g_autofree char *number = g_strdup_printf("510:%u\n", minor);
+    g_autofree char *members = g_strdup_printf("%s/groups/%u/devices", sysfs_top, group);
+    g_autofree char *member = g_build_filename(members, name, NULL);
+    g_autofree char *link = g_build_filename(path, "iommu_group", NULL);
+    g_autofree char *folder = g_path_get_dirname(members);
 
-    sysfs = g_build_filename(top, "0000:02:00.0", NULL);
-    dir = g_build_filename(sysfs, "vfio-dev", "vfio7", NULL);
-    dev = g_build_filename(dir, "dev", NULL);
     g_assert_cmpint(g_mkdir_with_parents(dir, 0700), ==, 0);
-    g_assert_true(g_file_set_contents(dev, "510:7\n", -1, NULL));
+    g_assert_true(g_file_set_contents(dev, number, -1, NULL));
+    g_assert_cmpint(g_mkdir_with_parents(members, 0700), ==, 0);
+    g_assert_cmpint(symlink(path, member), ==, 0);
+    g_assert_cmpint(symlink(folder, link), ==, 0);
+    return g_steal_pointer(&path);
 }
 
-static void remove_sysfs(char *top)
+static void remove_tree(const char *path)
 {
-    static const char *const parts[] = { "vfio-dev/vfio7/dev", "vfio-dev/vfio7", "vfio-dev", "" };
+    g_autoptr(GDir) dir =
+        g_file_test(path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open(path, 0, NULL);
+    const char *name;
 
-    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
-        g_autofree char *path = g_build_filename(sysfs, parts[i], NULL);
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *child = g_build_filename(path, name, NULL);
 
-        g_remove(path);
+        remove_tree(child);
     }
-    g_rmdir(top);
-    g_free(sysfs);
+    g_remove(path);
 }
 
 int vfio_test_run(int argc, char **argv, void (*add)(void))
 {
-    g_autofree char *top = g_dir_make_tmp("viaduct-vfio-XXXXXX", NULL);
     int ret;
 
     g_test_init(&argc, &argv, NULL);
     make_machine();
-    make_sysfs(top);
+    sysfs_top = g_dir_make_tmp("viaduct-vfio-XXXXXX", NULL);
+    sysfs = make_sysfs_device("0000:02:00.0", 7, 12);
     add();
     ret = g_test_run();
-    remove_sysfs(top);
+    remove_tree(sysfs_top);
+    g_free(sysfs_top);
+    g_free(sysfs);
     return ret;
 }
