@@ -301,12 +301,19 @@ static void make_machine(void)
     g_assert_true(user_object_add(opts, &err));
 }
 
+/* Where the test finds "0000:02:00.0" with its cdev 510:7, and two more; each in a group of
+ * its own, from 12 on. */
+static const struct {
+    const char *name;
+    unsigned minor;
+} in_sysfs[] = { { "0000:02:00.0", 7 }, { "0000:03:00.0", 8 }, { "0000:04:00.0", 9 } };
+
 char *make_sysfs_device(const char *name, unsigned minor, unsigned group)
 {
     g_autofree char *path = g_build_filename(sysfs_top, name, NULL);
     g_autofree char *dir = g_strdup_printf("%s/vfio-dev/vfio%u", path, minor);
     g_autofree char *dev = g_build_filename(dir, "dev", NULL);
-    g_autofree char *number = g_strdup_printf("510:%u\n", minor);
+    g_autofree char *number = g_strdup_printf("%u:%u\n", SIM_MAJOR, minor);
     g_autofree char *members = g_strdup_printf("%s/groups/%u/devices", sysfs_top, group);
     g_autofree char *member = g_build_filename(members, name, NULL);
     g_autofree char *link = g_build_filename(path, "iommu_group", NULL);
@@ -341,7 +348,10 @@ int vfio_test_run(int argc, char **argv, void (*add)(void))
     g_test_init(&argc, &argv, NULL);
     make_machine();
     sysfs_top = g_dir_make_tmp("viaduct-vfio-XXXXXX", NULL);
-    sysfs = make_sysfs_device("0000:02:00.0", 7, 12);
+    for (unsigned i = 0; i < G_N_ELEMENTS(in_sysfs); i++) {
+        g_free(make_sysfs_device(in_sysfs[i].name, in_sysfs[i].minor, 12 + i));
+    }
+    sysfs = g_build_filename(sysfs_top, in_sysfs[0].name, NULL);
     add();
     ret = g_test_run();
     remove_tree(sysfs_top);

@@ -56,14 +56,14 @@ static void end(PCIDevice *dev)
 static void setup_two(unsigned group)
 {
     setup();
-    sim2 = sim_device_new(8);
-    sim2->name = "0000:03:00.0";
+    sim2 = sim_device_new(20);
+    sim2->name = "0000:05:00.0";
     sim2->group = group;
     memcpy(sim2->config, sim->config, sizeof(sim->config));
     memcpy(sim2->irqs, sim->irqs, sizeof(sim->irqs));
     sim_region_set(sim2, 0, BAR0_SIZE, RWM);
     sim_region_set(sim2, 2, 0x20, RW);
-    sysfs2 = make_sysfs_device(sim2->name, 8, group);
+    sysfs2 = make_sysfs_device(sim2->name, 20, group);
 }
 
 static void end_two(void)
@@ -190,7 +190,7 @@ static void each_call_fails_beside(unsigned group)
 static void test_each_call_fails_beside(void)
 {
     each_call_fails_beside(12);
-    each_call_fails_beside(13);
+    each_call_fails_beside(30);
 }
 
 /* ---- sharing ---- */
@@ -247,7 +247,7 @@ static void two_groups(unsigned containers)
 
 static void test_two_groups(void)
 {
-    setup_two(13);
+    setup_two(30);
     two_groups(1);
     /* Where a container does not take the second group there is a second container. */
     sim_type1.groups_max = 1;

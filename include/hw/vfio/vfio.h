@@ -13,6 +13,7 @@
 #include "util/linux-vfio.h"
 
 typedef struct VFIOContainer VFIOContainer;
+typedef struct VFIODomain VFIODomain;
 typedef struct VFIOGroup VFIOGroup;
 
 typedef struct VFIORegionArea {
@@ -47,7 +48,8 @@ typedef struct VFIODevice {
     IOMMUFDBackend *iommufd;               /* NULL: not connected, or reached by its group */
     VFIOGroup *group;                      /* NULL: not connected, or reached by its cdev */
     VFIOContainer *container;
-    bool accel_told; /* the accelerator has the cdev */
+    VFIODomain *domain; /* of the container; NULL: none of its own */
+    bool accel_told;    /* the accelerator has the cdev */
 } VFIODevice;
 
 /*
