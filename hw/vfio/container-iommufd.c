@@ -29,8 +29,6 @@ typedef struct VFIOIOMMUFDContainer {
     GPtrArray *domains; /* VFIODomain, in order of creation */
 } VFIOIOMMUFDContainer;
 
-static GPtrArray *containers; /* all there are */
-
 static VFIOIOMMUFDContainer *of(VFIOContainer *c)
 {
     return (VFIOIOMMUFDContainer *)c;
@@ -166,11 +164,42 @@ static void container_free(VFIOContainer *c)
 {
     iommufd_destroy(of(c)->be, of(c)->ioas_id);
     g_ptr_array_unref(of(c)->domains);
-    g_ptr_array_remove(containers, c);
     g_free(c);
 }
 
+/* ---- x-query-vfio ---- */
+
+static void describe(const VFIOContainer *parent, JsonObject *o)
+{
+    const VFIOIOMMUFDContainer *c = (const VFIOIOMMUFDContainer *)parent;
+    JsonArray *list = json_array_new();
+
+    for (guint i = 0; i < c->domains->len; i++) {
+        const VFIODomain *domain = c->domains->pdata[i];
+        JsonObject *d = json_object_new();
+
+        json_object_set_int_member(d, "hwpt-id", domain->hwpt_id);
+        json_object_set_boolean_member(d, "dirty-tracking", domain->dirty_tracking);
+        json_object_set_int_member(d, "users", domain->users);
+        json_array_add_object_element(list, d);
+    }
+    json_object_set_int_member(o, "ioas-id", c->ioas_id);
+    json_object_set_array_member(o, "domains", list);
+    json_object_set_string_member(o, "kernel-lacks", c->be->missing_names);
+}
+
+static void describe_device(const VFIOContainer *c, const VFIODevice *dev, JsonObject *o)
+{
+    json_object_set_int_member(o, "devid", dev->devid);
+    if (dev->domain) {
+        json_object_set_int_member(o, "hwpt-id", dev->domain->hwpt_id);
+    }
+}
+
 static const VFIOContainerOps iommufd_container_ops = {
+    .type = "iommufd",
+    .describe = describe,
+    .describe_device = describe_device,
     .attach = attach,
     .detach = detach,
     .iova_ranges = iova_ranges,
@@ -184,13 +213,11 @@ VFIOContainer *vfio_container_of_iommufd(IOMMUFDBackend *be, GError **errp)
     VFIOIOMMUFDContainer *c;
     uint32_t ioas_id;
 
-    if (!containers) {
-        containers = g_ptr_array_new();
-    }
-    for (guint i = 0; i < containers->len; i++) {
-        c = containers->pdata[i];
-        if (c->be == be) {
-            return &c->parent;
+    for (guint i = 0; vfio_containers && i < vfio_containers->len; i++) {
+        VFIOContainer *other = vfio_containers->pdata[i];
+
+        if (other->ops == &iommufd_container_ops && of(other)->be == be) {
+            return other;
         }
     }
     if (!iommufd_ioas_alloc(be, &ioas_id, errp)) {
@@ -202,6 +229,5 @@ VFIOContainer *vfio_container_of_iommufd(IOMMUFDBackend *be, GError **errp)
     c->domains = g_ptr_array_new_with_free_func(g_free);
     vfio_container_init(&c->parent, &iommufd_container_ops, be->parent.id);
     c->parent.map_wait = be->map_wait;
-    g_ptr_array_add(containers, c);
     return &c->parent;
 }

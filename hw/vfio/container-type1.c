@@ -21,9 +21,10 @@ typedef struct VFIOType1Container {
     VFIOContainer parent;
     int fd;
     unsigned groups; /* that are in it */
+    /* Dirty page tracking: which page sizes it has (a bitmap; 0: there is none), and how many bytes
+     * of bitmap the kernel takes at once. */
+    uint64_t dirty_page_sizes, max_dirty_bitmap;
 } VFIOType1Container;
-
-static GPtrArray *containers; /* all there are */
 
 static VFIOType1Container *of(VFIOContainer *c)
 {
@@ -120,7 +121,33 @@ static struct vfio_iommu_type1_info *get_info(VFIOContainer *c, GError **errp)
     }
 }
 
-/* The capability, or everything that 64 bits can say where the kernel has none (Linux 5.4). */
+static VFIOCapChain capabilities_of(const struct vfio_iommu_type1_info *info)
+{
+    return (VFIOCapChain) {
+        .info = info,
+        .argsz = info->argsz,
+        .head = sizeof(*info),
+        .first = info->flags & VFIO_IOMMU_INFO_CAPS ? info->cap_offset : 0,
+    };
+}
+
+static bool note_dirty_tracking(VFIOType1Container *c, const VFIOCapChain *chain, GError **errp)
+{
+    const struct vfio_iommu_type1_info_cap_migration *cap;
+    const void *found;
+    size_t room;
+
+    if (!vfio_find_cap(chain, VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, sizeof(*cap), &found, &room,
+                       errp)) {
+        return false;
+    }
+    cap = found;
+    c->dirty_page_sizes = cap ? cap->pgsize_bitmap : 0;
+    c->max_dirty_bitmap = cap ? cap->max_dirty_bitmap_size : 0;
+    return true;
+}
+
+/* The capability, or everything that 64 bits can say where the kernel has none (before 5.4). */
 static IOVARange *ranges_of(const VFIOCapChain *chain, size_t *n, GError **errp)
 {
     const struct vfio_iommu_type1_info_cap_iova_range *cap;
@@ -157,15 +184,10 @@ static IOVARange *iova_ranges(VFIOContainer *c, size_t *n, uint64_t *alignment, 
     if (!info) {
         return NULL;
     }
-    chain = (VFIOCapChain) {
-        .info = info,
-        .argsz = info->argsz,
-        .head = sizeof(*info),
-        .first = info->flags & VFIO_IOMMU_INFO_CAPS ? info->cap_offset : 0,
-    };
+    chain = capabilities_of(info);
     pages = info->flags & VFIO_IOMMU_INFO_PGSIZES ? info->iova_pgsizes : 0;
     *alignment = pages ? pages & -pages : 4096;
-    ranges = ranges_of(&chain, n, errp);
+    ranges = note_dirty_tracking(of(c), &chain, errp) ? ranges_of(&chain, n, errp) : NULL;
     if (!ranges) {
         g_prefix_error(errp, "%s: ", c->name);
         return NULL;
@@ -233,11 +255,26 @@ static bool unmap(VFIOContainer *c, uint64_t iova, uint64_t length, GError **err
 static void container_free(VFIOContainer *c)
 {
     host_fd_close(&of(c)->fd);
-    g_ptr_array_remove(containers, c);
     g_free(c);
 }
 
+static void describe(const VFIOContainer *parent, JsonObject *o)
+{
+    const VFIOType1Container *c = (const VFIOType1Container *)parent;
+
+    json_object_set_int_member(o, "groups", c->groups);
+    json_object_set_boolean_member(o, "dirty-tracking", c->dirty_page_sizes != 0);
+}
+
+static void describe_device(const VFIOContainer *c, const VFIODevice *dev, JsonObject *o)
+{
+    json_object_set_int_member(o, "group", dev->group->id);
+}
+
 static const VFIOContainerOps type1_container_ops = {
+    .type = "type1",
+    .describe = describe,
+    .describe_device = describe_device,
     .attach = attach_group,
     .detach = detach_group,
     .iova_ranges = iova_ranges,
@@ -271,7 +308,6 @@ static VFIOContainer *container_new(GError **errp)
     c = g_new0(VFIOType1Container, 1);
     c->fd = fd;
     vfio_container_init(&c->parent, &type1_container_ops, DEV_CONTAINER);
-    g_ptr_array_add(containers, c);
     return &c->parent;
 }
 
@@ -282,13 +318,14 @@ bool vfio_type1_attach(VFIODevice *dev, GError **errp)
     if (c) {
         return vfio_container_attach(c, dev, errp);
     }
-    if (!containers) {
-        containers = g_ptr_array_new();
-    }
-    for (guint i = 0; i < containers->len; i++) {
+    for (guint i = 0; vfio_containers && i < vfio_containers->len; i++) {
         g_autoptr(GError) err = NULL;
 
-        if (vfio_container_attach(containers->pdata[i], dev, &err)) {
+        c = vfio_containers->pdata[i];
+        if (c->ops != &type1_container_ops) {
+            continue;
+        }
+        if (vfio_container_attach(c, dev, &err)) {
             return true;
         }
         TRACE("vfio_group_next_container", "group %u: %s", dev->group->id, err->message);

@@ -16,7 +16,7 @@
 #include "util/keyval.h"
 #include "util/trace.h"
 
-static GPtrArray *vfio_devices; /* all that are attached; borrowed */
+GPtrArray *vfio_devices;
 
 static bool check_not_attached(VFIODevice *dev, GError **errp)
 {
@@ -30,11 +30,14 @@ static bool check_not_attached(VFIODevice *dev, GError **errp)
     return true;
 }
 
-const char *vfio_token_hint(int errnum, const char *token)
+const char *vfio_open_hint(int errnum, const char *token)
 {
     if (errnum == EACCES) {
         return token ? "; vf-token is not the one that the other side, PF or VF, uses"
                      : "; it needs vf-token=UUID, for a VFIO user has its physical function";
+    }
+    if (errnum == EBUSY) {
+        return "; another process has it, or a device of its group";
     }
     return errnum == EINVAL && token ? "; perhaps it takes no vf-token: only a VF whose PF is "
                                        "bound to vfio-pci, and such a PF, do"
@@ -58,7 +61,7 @@ static bool bind_iommufd(VFIODevice *dev, const char *token, GError **errp)
     }
     if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind)) {
         return error_set(errp, "error bind device fd=%d to iommufd=%d: %s%s", dev->fd, bind.iommufd,
-                         g_strerror(errno), vfio_token_hint(errno, token));
+                         g_strerror(errno), vfio_open_hint(errno, token));
     }
     dev->devid = bind.out_devid;
     TRACE("iommufd_cdev_connect_and_bind", "%s fd %d devid %u", dev->name, dev->fd, dev->devid);

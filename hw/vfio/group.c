@@ -183,7 +183,7 @@ static bool get_device_fd(VFIODevice *dev, const char *token, GError **errp)
         /* In the group, but no driver of VFIO has it. */
         if (saved != ENODEV || vfio_check_driver(dev->sysfs, errp)) {
             error_set(errp, "error getting device from group %u: %s%s", dev->group->id,
-                      g_strerror(saved), vfio_token_hint(saved, token));
+                      g_strerror(saved), vfio_open_hint(saved, token));
         }
         return false;
     }

@@ -14,9 +14,11 @@ typedef struct VFIOInterface {
     void (*disconnect)(VFIODevice *dev);
 } VFIOInterface;
 
-/* device.c: what a user of @token (NULL: none) needs to know when opening a device failed so; "" if
- * it has nothing to do with tokens. */
-const char *vfio_token_hint(int errnum, const char *token);
+/* device.c: what one needs to know who could not open a device, with vf-token @token (NULL: none);
+ * perhaps "". */
+const char *vfio_open_hint(int errnum, const char *token);
+/* device.c: all that are attached; NULL before the first. */
+extern GPtrArray *vfio_devices;
 
 /* cdev.c: the open cdev of the device in that folder of sysfs, or -1. */
 int vfio_cdev_open(const char *sysfs, GError **errp);

@@ -269,12 +269,14 @@ static int get_info(SimContainer *c, struct vfio_iommu_type1_info *info)
         struct vfio_info_cap_header header;
         uint32_t nr_iovas, reserved;
         struct vfio_iova_range ranges[2];
+        struct vfio_iommu_type1_info_cap_migration migration;
         struct vfio_iommu_type1_info_dma_avail avail;
     } caps = {
         { VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, 72 },
         sim_type1.nr_iovas ?: 2,
         0,
         { { 0, MSI_FIRST - 1 }, { MSI_LAST + 1, (1ULL << 48) - 1 } },
+        { { VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, 1, 104 }, 0, 4096, 1 << 28 },
         { { VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, 1, 0 }, DMA_LIMIT - c->extents->len },
     };
     uint32_t room = info->argsz;

@@ -2,6 +2,7 @@
 /* Which devices of an iommufd object share a domain, and in which order all goes. */
 #include <string.h>
 
+#include "hw/vfio/vfio.h"
 #include "tests/unit/vfio-fixture.h"
 #include "util/error.h"
 #include "util/keyval.h"
@@ -89,6 +90,41 @@ static void test_shared(void)
     assert_calls("DETACH; IOMMU_DESTROY 3; IOMMU_IOAS_UNMAP 1 0x200000+0x100000; "
                  "IOMMU_IOAS_UNMAP 1 0x100000+0x100000; IOMMU_IOAS_UNMAP 1 0x0+0xa0000; "
                  "IOMMU_DESTROY 1; close iommu; close device");
+    teardown_three();
+}
+
+static gint64 member(JsonObject *o, const char *name)
+{
+    g_assert_true(json_object_has_member(o, name));
+    return json_object_get_int_member(o, name);
+}
+
+static void test_query(void)
+{
+    g_autoptr(JsonArray) list = NULL;
+    JsonObject *c, *o;
+
+    setup_three();
+    sims[1]->iommu = 1;
+    sims[1]->dirty_tracking = true;
+    g_assert_true(plug_nth(0, NULL));
+    g_assert_true(plug_nth(1, NULL));
+    list = vfio_query();
+    g_assert_cmpuint(json_array_get_length(list), ==, 1);
+    c = json_array_get_object_element(list, 0);
+    g_assert_cmpstr(json_object_get_string_member(c, "name"), ==, "i0");
+    g_assert_cmpint(member(c, "extents"), ==, 3);
+    g_assert_cmpint(member(c, "size"), ==, 2 * MiB + 0xa0000);
+    g_assert_cmpint(member(c, "mapped"), ==, 2 * MiB + 0xa0000);
+    g_assert_cmpuint(json_array_get_length(json_object_get_array_member(c, "iova-ranges")), ==, 2);
+    o = json_array_get_object_element(json_object_get_array_member(c, "domains"), 1);
+    g_assert_cmpint(member(o, "hwpt-id"), ==, 5);
+    g_assert_true(json_object_get_boolean_member(o, "dirty-tracking"));
+    o = json_array_get_object_element(json_object_get_array_member(c, "devices"), 1);
+    g_assert_cmpint(member(o, "hwpt-id"), ==, 5);
+    g_assert_cmpstr(json_object_get_string_member(o, "name"), ==, "0000:03:00.0");
+    unplug_nth(0);
+    unplug_nth(1);
     teardown_three();
 }
 
@@ -197,6 +233,7 @@ static void add_tests(void)
 {
     g_test_add_func("/vfio/domains/shared", test_shared);
     g_test_add_func("/vfio/domains/mixed", test_mixed);
+    g_test_add_func("/vfio/domains/query", test_query);
     g_test_add_func("/vfio/domains/mdev", test_mdev);
     g_test_add_func("/vfio/domains/old-kernels", test_old_kernels);
     g_test_add_func("/vfio/domains/properties", test_properties);

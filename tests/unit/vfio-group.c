@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/runstate.h"
+#include "hw/vfio/vfio.h"
 #include "tests/unit/vfio-fixture.h"
 #include "util/keyval.h"
 
@@ -245,6 +246,29 @@ static void two_groups(unsigned containers)
     device_destroy(DEVICE(second));
 }
 
+static void test_query(void)
+{
+    PCIDevice *dev;
+    JsonArray *list, *devices;
+    JsonObject *c;
+
+    setup();
+    dev = plug_group_ok("d0", sysfs);
+    list = vfio_query();
+    g_assert_cmpuint(json_array_get_length(list), ==, 1);
+    c = json_array_get_object_element(list, 0);
+    g_assert_cmpstr(json_object_get_string_member(c, "type"), ==, "type1");
+    g_assert_cmpint(json_object_get_int_member(c, "groups"), ==, 1);
+    g_assert_cmpint(json_object_get_int_member(c, "extents"), ==, 3);
+    g_assert_true(json_object_get_boolean_member(c, "dirty-tracking"));
+    g_assert_cmpuint(json_array_get_length(json_object_get_array_member(c, "iova-ranges")), ==, 2);
+    devices = json_object_get_array_member(c, "devices");
+    g_assert_cmpint(json_object_get_int_member(json_array_get_object_element(devices, 0), "group"),
+                    ==, 12);
+    json_array_unref(list);
+    end(dev);
+}
+
 static void test_two_groups(void)
 {
     setup_two(30);
@@ -267,7 +291,7 @@ static void test_both_interfaces(void)
     g_clear_error(&err);
     g_assert_null(plug_group("d1", sysfs2, ",iommufd=i0", &err));
     g_test_message("%s", err->message);
-    g_assert_nonnull(strstr(err->message, "Device or resource busy"));
+    g_assert_nonnull(strstr(err->message, "Device or resource busy; another process has it"));
     g_clear_error(&err);
     device_destroy(DEVICE(first));
 
@@ -476,6 +500,7 @@ static void add_tests(void)
     g_test_add_func("/vfio/group/each-call-fails-beside", test_each_call_fails_beside);
     g_test_add_func("/vfio/group/one-group", test_one_group);
     g_test_add_func("/vfio/group/two-groups", test_two_groups);
+    g_test_add_func("/vfio/group/query", test_query);
     g_test_add_func("/vfio/group/both-interfaces", test_both_interfaces);
     g_test_add_func("/vfio/group/memory", test_memory);
     g_test_add_func("/vfio/group/kernels", test_kernels);

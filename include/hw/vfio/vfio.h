@@ -8,6 +8,8 @@
 #ifndef VIADUCT_HW_VFIO_VFIO_H
 #define VIADUCT_HW_VFIO_VFIO_H
 
+#include <json-glib/json-glib.h>
+
 #include "backends/iommufd.h"
 #include "core/memory.h"
 #include "util/linux-vfio.h"
@@ -85,5 +87,11 @@ int vfio_device_set_irqs(VFIODevice *dev, unsigned index, uint32_t action, unsig
                          unsigned count, const int32_t *fds, GError **errp);
 /* Turns the index off as a whole; a failure is only reported, there being no other way. */
 void vfio_disable_irqindex(VFIODevice *dev, unsigned index);
+
+/*
+ * x-query-vfio's answer: an array of containers with their addresses, extents, bytes (all, those
+ * that have pages, those that are mapped), map time in microseconds, domains and devices.
+ */
+JsonArray *vfio_query(void);
 
 #endif
