@@ -16,15 +16,15 @@ bool vfio_find_cap(const VFIOCapChain *chain, uint16_t id, size_t size, const vo
     for (uint32_t at = chain->first; at;) {
         const struct vfio_info_cap_header *header;
 
-        if (at <= last || at % 8 || chain->argsz < sizeof(*header) ||
+        if (at <= last || at % chain->alignment || chain->argsz < sizeof(*header) ||
             at > chain->argsz - sizeof(*header)) {
             return error_set(errp, "its capabilities are broken at offset %u", at);
         }
         header = (const void *)((const char *)chain->info + at);
         *room = chain->argsz - at;
         if (header->id == id) {
-            *cap = header;
-            return *room >= size || error_set(errp, "capability %u is cut off", id);
+            *cap = *room >= size ? header : NULL;
+            return *cap || error_set(errp, "capability %u is cut off", id);
         }
         last = at;
         at = header->next;

@@ -96,14 +96,15 @@ static void detach_group(VFIOContainer *c, VFIODevice *dev)
 /* ---- what can be mapped ---- */
 
 /* The kernel's answer, as long as it wants to be. */
-static struct vfio_iommu_type1_info *get_info(VFIOContainer *c, GError **errp)
+static struct vfio_iommu_type1_info *get_info(const VFIOContainer *c, GError **errp)
 {
+    int fd = ((const VFIOType1Container *)c)->fd;
     uint32_t argsz = sizeof(struct vfio_iommu_type1_info);
     g_autofree struct vfio_iommu_type1_info *info = g_malloc0(argsz);
 
     for (;;) {
         info->argsz = argsz;
-        if (hostcalls->ioctl(of(c)->fd, VFIO_IOMMU_GET_INFO, info)) {
+        if (hostcalls->ioctl(fd, VFIO_IOMMU_GET_INFO, info)) {
             error_set_errno(errp, errno, "VFIO_IOMMU_GET_INFO failed");
             return NULL;
         }
@@ -128,48 +129,54 @@ static VFIOCapChain capabilities_of(const struct vfio_iommu_type1_info *info)
         .argsz = info->argsz,
         .head = sizeof(*info),
         .first = info->flags & VFIO_IOMMU_INFO_CAPS ? info->cap_offset : 0,
+        .alignment = 4, /* 8 since Linux 6.6: what is found is copied before it is read */
     };
 }
 
 static bool note_dirty_tracking(VFIOType1Container *c, const VFIOCapChain *chain, GError **errp)
 {
-    const struct vfio_iommu_type1_info_cap_migration *cap;
+    struct vfio_iommu_type1_info_cap_migration cap = { 0 };
     const void *found;
     size_t room;
 
-    if (!vfio_find_cap(chain, VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, sizeof(*cap), &found, &room,
+    if (!vfio_find_cap(chain, VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, sizeof(cap), &found, &room,
                        errp)) {
         return false;
     }
-    cap = found;
-    c->dirty_page_sizes = cap ? cap->pgsize_bitmap : 0;
-    c->max_dirty_bitmap = cap ? cap->max_dirty_bitmap_size : 0;
+    if (found) {
+        memcpy(&cap, found, sizeof(cap));
+    }
+    c->dirty_page_sizes = cap.pgsize_bitmap;
+    c->max_dirty_bitmap = cap.max_dirty_bitmap_size;
     return true;
 }
 
 /* The capability, or everything that 64 bits can say where the kernel has none (before 5.4). */
 static IOVARange *ranges_of(const VFIOCapChain *chain, size_t *n, GError **errp)
 {
-    const struct vfio_iommu_type1_info_cap_iova_range *cap;
+    struct vfio_iommu_type1_info_cap_iova_range cap = { .nr_iovas = 1 };
     const void *found;
     IOVARange *ranges;
     size_t room;
 
-    if (!vfio_find_cap(chain, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, sizeof(*cap), &found, &room,
+    _Static_assert(sizeof(IOVARange) == sizeof(cap.iova_ranges[0]), "filled by the kernel");
+    if (!vfio_find_cap(chain, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, sizeof(cap), &found, &room,
                        errp)) {
         return NULL;
     }
-    cap = found;
-    if (cap && cap->nr_iovas > (room - sizeof(*cap)) / sizeof(cap->iova_ranges[0])) {
+    if (found) {
+        memcpy(&cap, found, sizeof(cap));
+    }
+    if (found && cap.nr_iovas > (room - sizeof(cap)) / sizeof(IOVARange)) {
         error_set(errp, "%u ranges of addresses do not fit in the kernel's capability",
-                  cap->nr_iovas);
+                  cap.nr_iovas);
         return NULL;
     }
-    *n = cap ? cap->nr_iovas : 1;
+    *n = cap.nr_iovas;
     ranges = g_new0(IOVARange, *n + 1);
     ranges[0].last = UINT64_MAX;
-    for (size_t i = 0; cap && i < *n; i++) {
-        ranges[i] = (IOVARange) { cap->iova_ranges[i].start, cap->iova_ranges[i].end };
+    if (found) {
+        memcpy(ranges, (const char *)found + sizeof(cap), *n * sizeof(IOVARange));
     }
     return ranges;
 }
@@ -258,11 +265,29 @@ static void container_free(VFIOContainer *c)
     g_free(c);
 }
 
+/* How many more mappings the kernel takes now; -1: it does not say (before 5.10). */
+static int64_t mappings_left(const VFIOContainer *c)
+{
+    g_autofree struct vfio_iommu_type1_info *info = get_info(c, NULL);
+    const struct vfio_iommu_type1_info_dma_avail *cap;
+    const void *found = NULL;
+    VFIOCapChain chain;
+    size_t room;
+
+    if (info) {
+        chain = capabilities_of(info);
+        vfio_find_cap(&chain, VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, sizeof(*cap), &found, &room, NULL);
+    }
+    cap = found;
+    return cap ? (int64_t)cap->avail : -1;
+}
+
 static void describe(const VFIOContainer *parent, JsonObject *o)
 {
     const VFIOType1Container *c = (const VFIOType1Container *)parent;
 
     json_object_set_int_member(o, "groups", c->groups);
+    json_object_set_int_member(o, "dma-avail", mappings_left(parent));
     json_object_set_boolean_member(o, "dirty-tracking", c->dirty_page_sizes != 0);
 }
 

@@ -31,9 +31,10 @@ extern const VFIOInterface vfio_group_interface;
 /* caps.c: capabilities behind a structure that the kernel has filled. */
 typedef struct VFIOCapChain {
     const void *info;
-    uint32_t argsz; /* how long @info is with all of them */
-    uint32_t head;  /* how long it is without */
-    uint32_t first; /* offset of the first in @info; 0: none */
+    uint32_t argsz;     /* how long @info is with all of them */
+    uint32_t head;      /* how long it is without */
+    uint32_t first;     /* offset of the first in @info; 0: none */
+    uint32_t alignment; /* of them all */
 } VFIOCapChain;
 /*
  * The capability @id, of at least @size bytes; *@room is what lies from it to the end.  True with

@@ -54,6 +54,7 @@ static bool find_cap(const struct vfio_region_info *info, uint16_t id, size_t si
         .argsz = info->argsz,
         .head = sizeof(*info),
         .first = info->flags & VFIO_REGION_INFO_FLAG_CAPS ? info->cap_offset : 0,
+        .alignment = 8,
     };
 
     if (!vfio_find_cap(&chain, id, size, cap, room, errp)) {

@@ -262,22 +262,23 @@ static int set_iommu(SimContainer *c, uintptr_t type)
     return 0;
 }
 
-/* Two ranges around the window of MSI, and how many mappings are left. */
+/* What the kernel says of dirty tracking, of how many mappings are left, and of two ranges around
+ * the window of MSI; as before Linux 6.6 the last one is not aligned to 8. */
 static int get_info(SimContainer *c, struct vfio_iommu_type1_info *info)
 {
-    struct {
+    struct __attribute__((packed)) {
+        struct vfio_iommu_type1_info_cap_migration migration;
+        struct vfio_iommu_type1_info_dma_avail avail;
         struct vfio_info_cap_header header;
         uint32_t nr_iovas, reserved;
         struct vfio_iova_range ranges[2];
-        struct vfio_iommu_type1_info_cap_migration migration;
-        struct vfio_iommu_type1_info_dma_avail avail;
     } caps = {
-        { VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, 72 },
+        { { VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, 1, 56 }, 0, 4096, 1 << 28 },
+        { { VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, 1, 68 }, DMA_LIMIT - c->extents->len },
+        { VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1, 0 },
         sim_type1.nr_iovas ?: 2,
         0,
         { { 0, MSI_FIRST - 1 }, { MSI_LAST + 1, (1ULL << 48) - 1 } },
-        { { VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, 1, 104 }, 0, 4096, 1 << 28 },
-        { { VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, 1, 0 }, DMA_LIMIT - c->extents->len },
     };
     uint32_t room = info->argsz;
 

@@ -260,6 +260,7 @@ static void test_query(void)
     g_assert_cmpstr(json_object_get_string_member(c, "type"), ==, "type1");
     g_assert_cmpint(json_object_get_int_member(c, "groups"), ==, 1);
     g_assert_cmpint(json_object_get_int_member(c, "extents"), ==, 3);
+    g_assert_cmpint(json_object_get_int_member(c, "dma-avail"), ==, 65532);
     g_assert_true(json_object_get_boolean_member(c, "dirty-tracking"));
     g_assert_cmpuint(json_array_get_length(json_object_get_array_member(c, "iova-ranges")), ==, 2);
     devices = json_object_get_array_member(c, "devices");

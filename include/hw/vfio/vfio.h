@@ -35,7 +35,7 @@ typedef struct VFIORegion {
 typedef struct VFIODeviceRef {
     const char *sysfs;       /* its folder in sysfs */
     IOMMUFDBackend *iommufd; /* that its cdev is bound to; NULL: it is reached by its group */
-    const char *vf_token;    /* UUID, a secret that it shares with its PF's user; NULL: none */
+    const char *vf_token;    /* UUID that a VF and its PF's user share; NULL: none */
 } VFIODeviceRef;
 
 typedef struct VFIODevice {
