@@ -11,19 +11,22 @@
 #include <stdlib.h>
 
 #include "core/accel.h"
+#include "core/fdset.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/hostcalls.h"
 #include "util/keyval.h"
 #include "util/trace.h"
 
 GPtrArray *vfio_devices;
 
-static bool check_not_attached(VFIODevice *dev, GError **errp)
+bool vfio_check_not_attached(VFIODevice *dev, GError **errp)
 {
     for (guint i = 0; vfio_devices && i < vfio_devices->len; i++) {
         VFIODevice *other = vfio_devices->pdata[i];
 
-        if (g_str_equal(other->sysfs, dev->sysfs)) {
+        if ((dev->number && other->number == dev->number) ||
+            (dev->sysfs && g_strcmp0(other->sysfs, dev->sysfs) == 0)) {
             return error_set(errp, "the device is attached already");
         }
     }
@@ -89,8 +92,11 @@ static bool bind_and_attach(VFIODevice *dev, const char *token, GError **errp)
 
 static bool cdev_connect(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
 {
-    dev->fd = vfio_cdev_open(dev->sysfs, errp);
-    if (dev->fd < 0 || !iommufd_backend_connect(ref->iommufd, errp)) {
+    if (dev->fd < 0) {
+        dev->fd = vfio_cdev_open(dev->sysfs, &dev->number, errp);
+    }
+    if (dev->fd < 0 || !vfio_check_not_attached(dev, errp) ||
+        !iommufd_backend_connect(ref->iommufd, errp)) {
         return false;
     }
     dev->iommufd = ref->iommufd;
@@ -107,7 +113,6 @@ static void cdev_disconnect(VFIODevice *dev)
     if (dev->iommufd) {
         iommufd_backend_disconnect(dev->iommufd);
     }
-    host_fd_close(&dev->fd);
 }
 
 static const VFIOInterface cdev_interface = { cdev_connect, cdev_disconnect };
@@ -129,31 +134,76 @@ static bool get_info(VFIODevice *dev, GError **errp)
     return true;
 }
 
-/* Whatever fails, vfio_device_detach() undoes as much as there is. */
+/* Whatever fails, undo_attach() undoes as much as there is. */
 static bool attach(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
 {
-    return check_not_attached(dev, errp) && dev->interface->connect(dev, ref, errp) &&
-           get_info(dev, errp) && vfio_regions_init(dev, errp);
+    return dev->interface->connect(dev, ref, errp) && get_info(dev, errp) &&
+           vfio_regions_init(dev, errp);
+}
+
+static bool find_by_sysfs(VFIODevice *dev, const char *sysfs, GError **errp)
+{
+    char *real = realpath(sysfs, NULL); /* malloc'ed */
+
+    if (!real) {
+        return error_set_errno(errp, errno, "vfio %s: no such host device", sysfs);
+    }
+    dev->name = g_path_get_basename(sysfs);
+    dev->sysfs = g_strdup(real);
+    free(real);
+    return true;
+}
+
+static bool find_by_fd(VFIODevice *dev, const char *text, GError **errp)
+{
+    int fd = fd_take(text, errp);
+
+    if (fd < 0) {
+        g_prefix_error(errp, "vfio: ");
+        return false;
+    }
+    if (!vfio_cdev_identify(fd, &dev->number, &dev->sysfs, errp)) {
+        g_prefix_error(errp, "vfio fd %s: ", text);
+        fd_give_back(text, fd);
+        return false;
+    }
+    dev->fd = fd;
+    dev->name = dev->sysfs ? g_path_get_basename(dev->sysfs) : g_strdup_printf("fd %s", text);
+    return true;
+}
+
+/* All but closing the descriptor where that is what undoes BIND. */
+static void undo_attach(VFIODevice *dev)
+{
+    vfio_regions_fini(dev);
+    dev->interface->disconnect(dev);
+}
+
+static void device_free(VFIODevice *dev)
+{
+    host_fd_close(&dev->fd);
+    g_free(dev->name);
+    g_free(dev->sysfs);
+    g_free(dev);
 }
 
 VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, GError **errp)
 {
-    char *real = realpath(ref->sysfs, NULL); /* malloc'ed */
-    VFIODevice *dev;
+    VFIODevice *dev = g_new0(VFIODevice, 1);
 
-    if (!real) {
-        error_set_errno(errp, errno, "vfio %s: no such host device", ref->sysfs);
-        return NULL;
-    }
-    dev = g_new0(VFIODevice, 1);
     dev->fd = -1;
     dev->interface = ref->iommufd ? &cdev_interface : &vfio_group_interface;
-    dev->name = g_path_get_basename(ref->sysfs);
-    dev->sysfs = g_strdup(real);
-    free(real);
+    if (ref->fd ? !find_by_fd(dev, ref->fd, errp) : !find_by_sysfs(dev, ref->sysfs, errp)) {
+        device_free(dev);
+        return NULL;
+    }
     if (!attach(dev, ref, errp)) {
         g_prefix_error(errp, "vfio %s: ", dev->name);
-        vfio_device_detach(dev);
+        undo_attach(dev);
+        if (ref->fd && !dev->devid) {
+            fd_give_back(ref->fd, fd_steal(&dev->fd));
+        }
+        device_free(dev);
         return NULL;
     }
     if (!vfio_devices) {
@@ -165,14 +215,9 @@ VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, GError **errp)
 
 void vfio_device_detach(VFIODevice *dev)
 {
-    if (vfio_devices) {
-        g_ptr_array_remove(vfio_devices, dev);
-    }
-    vfio_regions_fini(dev);
-    dev->interface->disconnect(dev);
-    g_free(dev->name);
-    g_free(dev->sysfs);
-    g_free(dev);
+    g_ptr_array_remove(vfio_devices, dev);
+    undo_attach(dev);
+    device_free(dev);
 }
 
 bool vfio_device_reset(VFIODevice *dev, GError **errp)

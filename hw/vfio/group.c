@@ -194,7 +194,7 @@ static bool get_device_fd(VFIODevice *dev, const char *token, GError **errp)
 
 static bool group_connect(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
 {
-    dev->group = group_get(dev->sysfs, errp);
+    dev->group = vfio_check_not_attached(dev, errp) ? group_get(dev->sysfs, errp) : NULL;
     return dev->group && vfio_type1_attach(dev, errp) && get_device_fd(dev, ref->vf_token, errp);
 }
 

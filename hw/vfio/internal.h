@@ -7,7 +7,8 @@
 
 /*
  * An interface of the kernel through which a device is opened and put into a container.
- * connect() fills dev->fd and dev->container; disconnect() undoes as much of it as there is.
+ * connect() fills dev->fd and dev->container; disconnect() undoes as much of it as there is, but for
+ * closing a cdev, which the caller does or not.
  */
 typedef struct VFIOInterface {
     bool (*connect)(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp);
@@ -19,9 +20,18 @@ typedef struct VFIOInterface {
 const char *vfio_open_hint(int errnum, const char *token);
 /* device.c: all that are attached; NULL before the first. */
 extern GPtrArray *vfio_devices;
+/* Whether @dev is none of those, as far as its number and its place in sysfs are known. */
+bool vfio_check_not_attached(VFIODevice *dev, GError **errp);
 
-/* cdev.c: the open cdev of the device in that folder of sysfs, or -1. */
-int vfio_cdev_open(const char *sysfs, GError **errp);
+/* cdev.c: the open cdev of the device in that folder of sysfs and its number, or -1. */
+int vfio_cdev_open(const char *sysfs, dev_t *number, GError **errp);
+/*
+ * What @fd is: its number and, to be g_free'd, its folder in sysfs, or NULL where sysfs does not
+ * show it.  An error if it can be no VFIO device.
+ */
+bool vfio_cdev_identify(int fd, dev_t *number, char **sysfs, GError **errp);
+/* Where sysfs finds devices by their numbers; tests have a place of their own. */
+extern const char *vfio_sysfs_dev_char;
 /* Whether a driver of VFIO has the device; if not, who has it and what the user can do. */
 bool vfio_check_driver(const char *sysfs, GError **errp);
 

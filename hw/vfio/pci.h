@@ -71,7 +71,7 @@ typedef enum {
 struct VFIOPCIDevice {
     PCIDevice parent;
     /* properties */
-    char *host, *sysfsdev;
+    char *host, *sysfsdev, *fd_name;
     IOMMUFDBackend *iommufd;
     char *vf_token;
     uint32_t vendor_id, device_id, sub_vendor_id, sub_device_id; /* UINT32_MAX: the device's own */

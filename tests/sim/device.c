@@ -275,9 +275,6 @@ int sim_device_ioctl(SimDevice *dev, unsigned long request, void *arg)
 
 void sim_device_release(SimDevice *dev)
 {
-    if (!dev->bound) {
-        return;
-    }
     irqs_off(dev);
     dev->bound = false;
     if (dev->via) {

@@ -56,7 +56,7 @@ void sim_hwpt_free(Object *hwpt);
 /* ---- device.c ---- */
 
 int sim_device_ioctl(SimDevice *dev, unsigned long request, void *arg);
-/* What closing the cdev undoes. */
+/* What closing the cdev that it was bound through undoes. */
 void sim_device_release(SimDevice *dev);
 /* As vfio-pci checks it when the device is opened; 36 characters, or NULL. */
 int sim_device_check_token(const SimDevice *dev, const char *token);

@@ -97,8 +97,6 @@ const GArray *sim_ioas(uint32_t id);
 /* What is mapped in the type1 container @nr of those there are; NULL: no such container. */
 const GArray *sim_container(unsigned nr);
 unsigned sim_containers(void);
-/* A descriptor of a fresh /dev/iommu, for tests that hand one over. */
-int sim_open_iommu(void);
 /* The device signals a vector of the interrupt kind that is on; false if nobody listens. */
 bool sim_fire(SimDevice *dev, unsigned vector);
 

@@ -33,16 +33,18 @@ typedef struct VFIORegion {
 
 /* Which device, and how it is reached. */
 typedef struct VFIODeviceRef {
-    const char *sysfs;       /* its folder in sysfs */
+    const char *sysfs; /* its folder in sysfs, or */
+    const char *fd;    /* an open descriptor of its cdev, as core/fdset.h's fd_take() wants it */
     IOMMUFDBackend *iommufd; /* that its cdev is bound to; NULL: it is reached by its group */
     const char *vf_token;    /* UUID that a VF and its PF's user share; NULL: none */
 } VFIODeviceRef;
 
 typedef struct VFIODevice {
-    char *name;     /* how messages name it: BDF, or the basename in sysfs */
-    char *sysfs;    /* its folder in sysfs, without symbolic links */
+    char *name;     /* how messages name it: BDF, or the basename in sysfs, or "fd N" */
+    char *sysfs;    /* its folder in sysfs, without symbolic links; NULL: given by fd, not found */
     int fd;         /* the device: its cdev, or what its group gave; -1: not open */
-    uint32_t devid; /* its id in the iommufd */
+    dev_t number;   /* the cdev's; 0: reached by its group */
+    uint32_t devid; /* its id in the iommufd; 0: not bound */
     uint32_t flags; /* VFIO_DEVICE_FLAGS_* */
     unsigned nr_regions, nr_irqs;
     VFIORegion *regions;
@@ -55,8 +57,9 @@ typedef struct VFIODevice {
 } VFIODevice;
 
 /*
- * Opens the device, attaches it to a container, and asks for its regions.  See
- * vfio_device_dma_ready() for when it reaches all of guest memory.
+ * Opens or takes over the device, attaches it to a container, and asks for its regions.  See
+ * vfio_device_dma_ready() for when it reaches all of guest memory.  A given descriptor is given
+ * back when it cannot be bound; once bound it is closed in the end, also when something fails later.
  * Messages of this one begin with "vfio NAME: "; of the functions below the caller says it.
  */
 VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, GError **errp);
