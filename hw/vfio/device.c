@@ -220,6 +220,18 @@ void vfio_device_detach(VFIODevice *dev)
     device_free(dev);
 }
 
+bool vfio_device_has_peers(const VFIODevice *dev)
+{
+    for (guint i = 0; vfio_devices && i < vfio_devices->len; i++) {
+        const VFIODevice *other = vfio_devices->pdata[i];
+
+        if (other != dev && other->container == dev->container) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool vfio_device_reset(VFIODevice *dev, GError **errp)
 {
     return !hostcalls->ioctl(dev->fd, VFIO_DEVICE_RESET, NULL) ||

@@ -208,6 +208,7 @@ static int get_device_fd(SimGroup *g, const char *name)
         if (!g->container || !g->container->has_iommu) {
             return fail(EINVAL);
         }
+        sim_device_wake(dev);
         dev->bound = true;
         dev->via = g;
         g->devices++;

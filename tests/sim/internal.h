@@ -27,6 +27,9 @@ int sim_device_file(SimDevice *dev);
 typedef struct SimContainer SimContainer;
 /* NULL: the descriptor is not of a container. */
 SimContainer *sim_container_of(int fd);
+/* A dma-buf of @size bytes of a device's, and what a descriptor says of it (false: is none). */
+int sim_dmabuf_new(SimDevice *dev, uint64_t size);
+bool sim_dmabuf(int fd, SimDevice **dev, uint64_t *size);
 
 /* ---- iommufd.c ---- */
 
@@ -53,13 +56,24 @@ void sim_object_free(Object *o);
 uint32_t sim_hwpt_of(uint32_t ioas);
 void sim_hwpt_free(Object *hwpt);
 
+/* All that is mapped of the device's memory is dead from now on. */
+void sim_iommu_revoke(SimDevice *dev);
+
 /* ---- device.c ---- */
+
+/* Whether its memory answers. */
+bool sim_decodes(const SimDevice *dev);
+/* Ids and links of capabilities stay; memory goes, or the function is reset, as the bits say. */
+void sim_config_write(SimDevice *dev, uint64_t at, const void *buf, size_t len);
 
 int sim_device_ioctl(SimDevice *dev, unsigned long request, void *arg);
 /* What closing the cdev that it was bound through undoes. */
 void sim_device_release(SimDevice *dev);
 /* As vfio-pci checks it when the device is opened; 36 characters, or NULL. */
 int sim_device_check_token(const SimDevice *dev, const char *token);
+
+/* As vfio-pci opens a device. */
+void sim_device_wake(SimDevice *dev);
 
 /* ---- group.c ---- */
 

@@ -32,6 +32,8 @@ typedef struct File {
     SimDevice *dev;
     SimGroup *group;
     SimContainer *container;
+    SimDevice *dmabuf; /* whose memory this is */
+    uint64_t size;     /* of the dma-buf */
 } File;
 
 typedef struct SimMap {
@@ -116,6 +118,23 @@ static int open_older(const char *name)
     return g ? file_new((File) { .group = g }) : -1;
 }
 
+int sim_dmabuf_new(SimDevice *dev, uint64_t size)
+{
+    return file_new((File) { .dmabuf = dev, .size = size, .fd_flags = FD_CLOEXEC });
+}
+
+bool sim_dmabuf(int fd, SimDevice **dev, uint64_t *size)
+{
+    File *f = file(fd);
+
+    if (!f || !f->dmabuf) {
+        return false;
+    }
+    *dev = f->dmabuf;
+    *size = f->size;
+    return true;
+}
+
 static int sim_open(const char *path, int flags)
 {
     LOCKED;
@@ -152,11 +171,15 @@ static int sim_close(int fd)
     if (!f) {
         return fd < FIRST_FD ? close(fd) : fail(EBADF);
     }
+    f->open = false;
+    if (f->dmabuf) {
+        sim_note("close dma-buf");
+        return 0;
+    }
     sim_note("close %s", f->is_iommu    ? "iommu"
                          : f->group     ? "group"
                          : f->container ? "container"
                                         : "device");
-    f->open = false;
     if (f->is_iommu) {
         sim_iommu_put();
     } else if (f->group) {
@@ -228,8 +251,13 @@ static int sim_ioctl(int fd, unsigned long request, void *arg)
     if (f->container) {
         return sim_container_ioctl(f->container, request, arg);
     }
+    if (!f->dev) {
+        return fail(ENOTTY);
+    }
     ret = sim_device_ioctl(f->dev, request, arg);
-    f->bound |= request == VFIO_DEVICE_BIND_IOMMUFD && !ret;
+    if (request == VFIO_DEVICE_BIND_IOMMUFD && !ret) {
+        file(fd)->bound = true; /* files may have moved: an ioctl can make one */
+    }
     return ret;
 }
 
@@ -259,9 +287,11 @@ static void *sim_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t
     }
     if (fd >= 0) {
         uint64_t at;
-        SimRegion *r = region_at(fd, (uint64_t)offset, len, &at);
+        SimRegion *r = region_at(fd, (uint64_t)offset, 0, &at);
 
-        if (!r || !(r->flags & VFIO_REGION_INFO_FLAG_MMAP) || !(flags & MAP_SHARED)) {
+        /* A page of its own is mapped as a whole, however small the BAR. */
+        if (!r || len > MAX(r->size, 4096) - at || !(r->flags & VFIO_REGION_INFO_FLAG_MMAP) ||
+            !(flags & MAP_SHARED)) {
             errno = EINVAL;
             return MAP_FAILED;
         }
@@ -303,7 +333,7 @@ static ssize_t device_rw(int fd, void *buf, size_t len, off_t offset, bool is_wr
     dev = file(fd)->dev;
     if (r == &dev->regions[VFIO_PCI_CONFIG_REGION_INDEX]) {
         if (is_write) {
-            memcpy(dev->config + at, buf, len);
+            sim_config_write(dev, at, buf, len);
         } else {
             memcpy(buf, dev->config + at, len);
         }
