@@ -105,6 +105,9 @@ uint32_t vfio_pci_read_config(PCIDevice *pdev, uint32_t addr, unsigned len)
     VFIOPCIDevice *vdev = VFIO_PCI(pdev);
     uint32_t bits = device_bits(vdev, addr, len), val = 0;
 
+    if (vdev->interrupt == VFIO_INT_MSI && addr - pdev->msi_cap < MSI_REGISTERS + 4) {
+        vfio_msi_poll_pending(vdev);
+    }
     if (bits) {
         val = vfio_config_read_device(vdev, addr, len) & bits;
     }
@@ -132,6 +135,7 @@ void vfio_pci_write_config(PCIDevice *pdev, uint32_t addr, uint32_t val, unsigne
     bool first = to_device && !closes_memory(pdev, addr, val);
     g_autoptr(GError) err = NULL;
 
+    vdev->use = VFIO_IN_USE;
     TRACE("vfio_pci_write_config", "%s 0x%x len %u: 0x%x", vdev->vbasedev->name, addr, len, val);
     /* The guest must not see a BAR while the device does not decode it: that would be a SIGBUS. */
     if (first && !vfio_config_write_device(vdev, addr, val, len)) {
@@ -145,7 +149,7 @@ void vfio_pci_write_config(PCIDevice *pdev, uint32_t addr, uint32_t val, unsigne
         vfio_config_write_device(vdev, addr, val, len);
     }
     if (!vfio_pci_set_interrupt(vdev, wanted_interrupt(pdev), &err)) {
-        warn_report("vfio %s: %s", vdev->vbasedev->name, err->message);
+        vfio_pci_warn_once(vdev, VFIO_WARN_INTERRUPT, err);
     }
     if (vdev->interrupt == VFIO_INT_MSIX) {
         vfio_msix_settle(vdev);

@@ -23,6 +23,13 @@ typedef struct SimRegion {
     int backing;      /* memfd: what the device's registers hold */
 } SimRegion;
 
+/* Functions that a hot reset takes all. */
+typedef struct SimSlot {
+    GPtrArray *devices; /* SimDevice */
+    bool idle;          /* one more, which nobody has open, in the same group */
+    bool stranger;      /* one more, which is somebody else's */
+} SimSlot;
+
 typedef struct SimDevice {
     unsigned minor;       /* /dev/vfio/devices/vfioMINOR */
     unsigned wrong_minor; /* what fstat says instead, if not 0 */
@@ -34,13 +41,17 @@ typedef struct SimDevice {
     } irqs[VFIO_PCI_NUM_IRQS];
     unsigned vectors_max; /* that can be had; 0: all */
     bool no_unmask_eventfd;
+    SimSlot *slot; /* NULL: it has no hot reset */
+    unsigned busy; /* so many resets fail with EAGAIN first */
     /* state */
     bool bound;
     uint32_t devid, hwpt;
     int irq_index; /* which is on, -1: none */
     GArray *triggers;
     int unmask;
-    unsigned resets, unmasks;
+    int notify[VFIO_PCI_NUM_IRQS]; /* eventfds of ERR and REQ, -1: none */
+    unsigned resets, hot_resets, unmasks;
+    unsigned rude_resets; /* with an interrupt on, or while it decoded or mastered */
 } SimDevice;
 
 typedef struct SimExtent {
@@ -75,5 +86,7 @@ const GArray *sim_ioas(uint32_t id);
 int sim_open_iommu(void);
 /* The device signals a vector of the interrupt kind that is on; false if nobody listens. */
 bool sim_fire(SimDevice *dev, unsigned vector);
+/* The host signals ERR or REQ; the same. */
+bool sim_notify(SimDevice *dev, unsigned index);
 
 #endif
