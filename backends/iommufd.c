@@ -23,6 +23,8 @@ DEFINE_OBJECT_TYPE(IOMMUFDBackend, iommufd_backend, "iommufd", TYPE_USER_OBJECT,
 static const Property iommufd_properties[] = {
     PROP_STRING("fd", IOMMUFDBackend, fd_name,
                 .help = "number of an open descriptor of " DEV_IOMMU " (default: opened on use)"),
+    PROP_BOOL("map-wait", IOMMUFDBackend, map_wait, false,
+              .help = "map guest memory before the guest starts, not behind its boot"),
 };
 
 /* ---- commands ---- */

@@ -149,6 +149,7 @@ static struct {
     ShutdownCause reset, shutdown;
     RunState stop;
     bool powerdown, stop_wanted;
+    bool failed; /* the exit status will be 1 */
 } requests;
 
 static void (*powerdown_fn)(void *opaque);
@@ -163,7 +164,8 @@ void powerdown_register(void (*fn)(void *opaque), void *opaque)
 /* The host's last word: nothing that the guest does or -no-shutdown says changes it. */
 static bool ends_always(ShutdownCause cause)
 {
-    return cause == SHUTDOWN_CAUSE_HOST_QMP_QUIT || cause == SHUTDOWN_CAUSE_HOST_SIGNAL;
+    return cause == SHUTDOWN_CAUSE_HOST_ERROR || cause == SHUTDOWN_CAUSE_HOST_QMP_QUIT ||
+           cause == SHUTDOWN_CAUSE_HOST_SIGNAL;
 }
 
 static void want_shutdown(ShutdownCause cause)
@@ -189,6 +191,15 @@ void system_shutdown_request(ShutdownCause cause)
 {
     g_mutex_lock(&requests.lock);
     want_shutdown(cause);
+    g_mutex_unlock(&requests.lock);
+    g_main_context_wakeup(NULL);
+}
+
+void system_failure_request(void)
+{
+    g_mutex_lock(&requests.lock);
+    want_shutdown(SHUTDOWN_CAUSE_HOST_ERROR);
+    requests.failed = true;
     g_mutex_unlock(&requests.lock);
     g_main_context_wakeup(NULL);
 }
@@ -297,12 +308,20 @@ static gint poll_unlocked(GPollFD *fds, guint n, gint timeout)
     return ready;
 }
 
+static bool looping;
+
+bool main_loop_is_running(void)
+{
+    return looping;
+}
+
 int main_loop_run(void)
 {
     g_main_context_set_poll_func(NULL, poll_unlocked);
+    looping = true;
     while (!handle_requests()) {
         g_main_context_iteration(NULL, TRUE);
     }
     do_vm_stop(RUN_STATE_SHUTDOWN);
-    return 0;
+    return requests.failed;
 }

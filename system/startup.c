@@ -29,11 +29,14 @@ static bool foreach_use(GArray *uses, UseFn fn, GError **errp)
     for (guint i = 0; i < uses->len; i++) {
         const OptionUse *use = &g_array_index(uses, OptionUse, i);
 
+        error_location_set("-%s %s: ", use->name, use->arg);
         if (!fn(use->arg, i, use, errp)) {
-            g_prefix_error(errp, "-%s %s: ", use->name, use->arg);
+            g_prefix_error(errp, "%s", error_location());
+            error_location_set(NULL);
             return false;
         }
     }
+    error_location_set(NULL);
     return true;
 }
 

@@ -59,6 +59,25 @@ bool error_set_errno(GError **errp, int errnum, const char *fmt, ...)
     return error_set(errp, "%s: %s", what, g_strerror(errnum));
 }
 
+static char *location;
+
+void error_location_set(const char *fmt, ...)
+{
+    va_list ap;
+
+    g_clear_pointer(&location, g_free);
+    if (fmt) {
+        va_start(ap, fmt);
+        location = g_strdup_vprintf(fmt, ap);
+        va_end(ap);
+    }
+}
+
+const char *error_location(void)
+{
+    return location ?: "";
+}
+
 static bool timestamps;
 
 void error_report_timestamps(bool on)

@@ -1,98 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A container: one IOAS, whose IOVAs are guest physical addresses, shared by all devices of one
- * iommufd object.  It listens to guest memory and keeps mapped what the guest has there.
+ * A container: an address space of devices whose addresses are the guest's physical ones, shared by
+ * all devices of one iommufd object.  It listens to guest memory and keeps mapped what the guest
+ * has there.
  *
  * Each extent is remembered as it was mapped, because the kernel unmaps whole extents only.  RAM
  * with a shared file behind it is mapped by that file: the mapping then names no address of this
  * process, and another process can take it over.  RAM whose file is mapped privately is not what
  * the file holds, so it is mapped by address.  Memory of other devices is mapped by its dma-buf;
  * where that fails the guest lives on without peer-to-peer DMA.
+ *
+ * What the first device finds is mapped behind the guest's boot (mapper.c) unless the user wants to
+ * wait for it; whoever depends on it waits in container_settle().
  */
-#include "hw/vfio/internal.h"
+#include "hw/vfio/container.h"
 
-#include <errno.h>
 #include <inttypes.h>
 
+#include "core/runstate.h"
 #include "util/error.h"
-#include "util/hostcalls.h"
 #include "util/trace.h"
-
-struct VFIOContainer {
-    IOMMUFDBackend *be;
-    uint32_t ioas_id;
-    unsigned users;
-    MemoryListener listener;
-    GHashTable *extents; /* by the address of the memory range they serve */
-    IOVARange *ranges;   /* what the IOAS takes; changes with each attach and detach */
-    size_t nr_ranges;
-    uint64_t page; /* the larger of the host's page and the IOAS's alignment */
-    bool p2p_warned;
-};
-
-typedef struct Extent {
-    uint64_t addr; /* of the range */
-    uint64_t iova, length;
-} Extent;
-
-static GPtrArray *containers; /* all that have a user */
 
 /* ---- guest memory ---- */
 
-/* RAM that is mapped by its file. */
-static bool has_file(const MemoryRegion *mr)
-{
-    return mr->fd >= 0 && mr->block && mr->block->shared;
-}
-
-static void populate_range(const MemoryRange *r)
-{
-    RAMBlock *block = r->mr->block;
-
-    ram_block_populate_huge(block, (uint64_t)((char *)memory_range_host(r) - (char *)block->host),
-                            r->size);
-}
-
-static void *populate_thread(void *opaque)
-{
-    FlatView *view = opaque;
-    size_t n;
-    const MemoryRange *ranges = flat_view_ranges(view, &n);
-
-    for (size_t i = 0; i < n; i++) {
-        if (has_file(ranges[i].mr)) {
-            populate_range(&ranges[i]);
-        }
-    }
-    flat_view_unref(view);
-    return NULL;
-}
-
-static VFIOContainer *container_find(IOMMUFDBackend *be)
-{
-    for (guint i = 0; containers && i < containers->len; i++) {
-        VFIOContainer *c = containers->pdata[i];
-
-        if (c->be == be) {
-            return c;
-        }
-    }
-    return NULL;
-}
-
-GThread *vfio_container_populate(IOMMUFDBackend *be)
-{
-    FlatView *view = container_find(be) ? NULL : address_space_view(&address_space_memory);
-    GThread *thread = view ? g_thread_try_new("populate", populate_thread, view, NULL) : NULL;
-
-    if (!thread) {
-        flat_view_unref(view); /* the mapping does it then */
-    }
-    return thread;
-}
-
 /* The pages that lie wholly in the range; false if there are none that can be mapped. */
-static bool extent_of(VFIOContainer *c, const MemoryRange *r, Extent *e)
+static bool extent_of(VFIOContainer *c, const MemoryRange *r, VFIOExtent *e)
 {
     uint64_t mask = c->page - 1;
 
@@ -108,11 +40,12 @@ static bool extent_of(VFIOContainer *c, const MemoryRange *r, Extent *e)
         return false;
     }
     e->length -= e->iova;
+    e->mapped = false;
     return true;
 }
 
 /* The kernel would say EINVAL; which addresses it does take is what the user needs to know. */
-static bool check_ranges(VFIOContainer *c, const Extent *e, GError **errp)
+static bool check_ranges(VFIOContainer *c, const VFIOExtent *e, GError **errp)
 {
     g_autoptr(GString) text = NULL;
 
@@ -129,79 +62,107 @@ static bool check_ranges(VFIOContainer *c, const Extent *e, GError **errp)
     return error_set(errp, "the host's IOMMU takes only %s", text->str);
 }
 
-static bool map_ram(VFIOContainer *c, const MemoryRange *r, const Extent *e, GError **errp)
+static bool cannot_map(const VFIOExtent *e, const MemoryRange *r, GError **errp)
 {
-    MemoryRegion *mr = r->mr;
-    uint64_t skip = e->iova - r->addr;
-
-    if (has_file(mr)) {
-        populate_range(r); /* quick where the thread has been */
-        return iommufd_ioas_map_file(c->be, c->ioas_id, e->iova, e->length, mr->fd,
-                                     memory_range_fd_offset(r) + skip, r->readonly, errp);
-    }
-    return iommufd_ioas_map(c->be, c->ioas_id, e->iova, e->length,
-                            (char *)memory_range_host(r) + skip, r->readonly, errp);
+    g_prefix_error(errp, "cannot map guest memory '%s' at 0x%" PRIx64 "-0x%" PRIx64 " for DMA: ",
+                   r->mr->name, e->iova, e->iova + e->length - 1);
+    return false;
 }
 
-/* A peer's memory: 1 mapped, 0 not. */
-static bool map_peer(VFIOContainer *c, const MemoryRange *r, const Extent *e)
+bool vfio_container_map(VFIOContainer *c, const VFIOExtent *e, const MemoryRange *r, GError **errp)
+{
+    bool has_file = r->mr->kind == REGION_RAM_DEVICE || memory_region_has_file(r->mr);
+    uint64_t skip = e->iova - r->addr;
+
+    return c->ops->map(c, e->iova, e->length, (char *)memory_range_host(r) + skip,
+                       has_file ? r->mr->fd : -1, memory_range_fd_offset(r) + skip, r->readonly,
+                       errp) ||
+           cannot_map(e, r, errp);
+}
+
+/* Waits for the mapper.  If it failed it has said so, or says so here, and what it has not mapped
+ * is known by its extent. */
+static bool container_settle(VFIOContainer *c, GError **errp)
+{
+    return !c->mapper || vfio_mapper_finish(g_steal_pointer(&c->mapper), errp);
+}
+
+static bool map_ram(VFIOContainer *c, VFIOExtent *e, const MemoryRange *r, GError **errp)
+{
+    if (!check_ranges(c, e, errp)) {
+        return cannot_map(e, r, errp);
+    }
+    if (c->mapper && c->collecting) {
+        vfio_mapper_add(c->mapper, e, r);
+        return true;
+    }
+    e->mapped = container_settle(c, errp) && vfio_container_map(c, e, r, errp);
+    return e->mapped;
+}
+
+/* Another device's memory.  A failure is not fatal, and said once. */
+static bool map_peer(VFIOContainer *c, VFIOExtent *e, const MemoryRange *r)
 {
     g_autoptr(GError) err = NULL;
 
-    if (iommufd_ioas_map_file(c->be, c->ioas_id, e->iova, e->length, r->mr->fd,
-                              memory_range_fd_offset(r) + e->iova - r->addr, r->readonly, &err)) {
-        return true;
+    if (r->mr->fd < 0 && !c->ops->maps_device_memory_by_address) {
+        return false;
     }
-    if (!c->p2p_warned) {
+    e->mapped = vfio_container_map(c, e, r, &err);
+    if (err && !c->p2p_warned) {
         c->p2p_warned = true;
-        warn_report("%s: no DMA from other devices to '%s': %s", c->be->parent.id, r->mr->name,
+        warn_report("%s: no DMA from other devices to '%s': %s", c->name, r->mr->name,
                     err->message);
     }
-    return false;
+    return e->mapped;
+}
+
+static VFIOContainer *container_of(MemoryListener *l)
+{
+    return (VFIOContainer *)(void *)((char *)l - offsetof(VFIOContainer, listener));
 }
 
 static bool vfio_listener_region_add(MemoryListener *l, const MemoryRange *r, GError **errp)
 {
-    VFIOContainer *c = (VFIOContainer *)(void *)((char *)l - offsetof(VFIOContainer, listener));
+    VFIOContainer *c = container_of(l);
     bool ram = r->mr->kind == REGION_RAM;
-    Extent e;
+    g_autofree VFIOExtent *e = NULL;
 
-    if (!ram && (r->mr->kind != REGION_RAM_DEVICE || r->mr->fd < 0)) {
+    if (!ram && r->mr->kind != REGION_RAM_DEVICE) {
         return true;
     }
-    if (!extent_of(c, r, &e)) {
+    e = g_new(VFIOExtent, 1);
+    if (!extent_of(c, r, e)) {
         TRACE("vfio_listener_region_add_skip", "'%s' 0x%" PRIx64 "+0x%" PRIx64, r->mr->name,
               r->addr, r->size);
         return true;
     }
-    TRACE("vfio_listener_region_add_ram", "'%s' 0x%" PRIx64 "+0x%" PRIx64, r->mr->name, e.iova,
-          e.length);
-    if (!ram) {
-        if (!map_peer(c, r, &e)) {
-            return true;
-        }
-    } else if (!check_ranges(c, &e, errp) || !map_ram(c, r, &e, errp)) {
-        g_prefix_error(errp,
-                       "cannot map guest memory '%s' at 0x%" PRIx64 "-0x%" PRIx64 " for DMA: ",
-                       r->mr->name, e.iova, e.iova + e.length - 1);
+    TRACE("vfio_listener_region_add_ram", "'%s' 0x%" PRIx64 "+0x%" PRIx64, r->mr->name, e->iova,
+          e->length);
+    if (ram && !map_ram(c, e, r, errp)) {
         return false;
     }
-    g_hash_table_add(c->extents, g_memdup2(&e, sizeof(e)));
+    if (ram || map_peer(c, e, r)) {
+        g_hash_table_add(c->extents, g_steal_pointer(&e));
+    }
     return true;
 }
 
 static void vfio_listener_region_del(MemoryListener *l, const MemoryRange *r)
 {
-    VFIOContainer *c = (VFIOContainer *)(void *)((char *)l - offsetof(VFIOContainer, listener));
-    const Extent *e = g_hash_table_lookup(c->extents, &r->addr);
+    VFIOContainer *c = container_of(l);
+    const VFIOExtent *e = g_hash_table_lookup(c->extents, &r->addr);
     g_autoptr(GError) err = NULL;
 
     if (!e) {
         return; /* skipped when it came */
     }
+    if (r->mr->kind == REGION_RAM) {
+        container_settle(c, NULL);
+    }
     TRACE("vfio_listener_region_del", "'%s' 0x%" PRIx64 "+0x%" PRIx64, r->mr->name, e->iova,
           e->length);
-    if (!iommufd_ioas_unmap(c->be, c->ioas_id, e->iova, e->length, &err)) {
+    if (e->mapped && !c->ops->unmap(c, e->iova, e->length, &err)) {
         warn_report("%s", err->message);
     }
     g_hash_table_remove(c->extents, &r->addr);
@@ -213,7 +174,7 @@ static bool refresh_ranges(VFIOContainer *c, GError **errp)
 {
     uint64_t alignment;
     size_t n;
-    IOVARange *ranges = iommufd_ioas_iova_ranges(c->be, c->ioas_id, &n, &alignment, errp);
+    IOVARange *ranges = c->ops->iova_ranges(c, &n, &alignment, errp);
 
     if (!ranges) {
         return false;
@@ -225,17 +186,10 @@ static bool refresh_ranges(VFIOContainer *c, GError **errp)
     return true;
 }
 
-static VFIOContainer *container_new(IOMMUFDBackend *be, GError **errp)
+void vfio_container_init(VFIOContainer *c, const VFIOContainerOps *ops, const char *name)
 {
-    VFIOContainer *c;
-    uint32_t ioas_id;
-
-    if (!iommufd_ioas_alloc(be, &ioas_id, errp)) {
-        return NULL;
-    }
-    c = g_new0(VFIOContainer, 1);
-    c->be = be;
-    c->ioas_id = ioas_id;
+    c->ops = ops;
+    c->name = g_strdup(name);
     c->extents = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     c->listener = (MemoryListener) {
         .name = "vfio",
@@ -243,74 +197,58 @@ static VFIOContainer *container_new(IOMMUFDBackend *be, GError **errp)
         .region_add = vfio_listener_region_add,
         .region_del = vfio_listener_region_del,
     };
-    g_ptr_array_add(containers, c);
-    return c;
 }
 
-static void container_free(VFIOContainer *c)
+void vfio_container_put(VFIOContainer *c)
 {
+    if (c->users) {
+        return;
+    }
+    g_clear_pointer(&c->mapper, vfio_mapper_cancel);
     memory_listener_unregister(&c->listener);
-    iommufd_destroy(c->be, c->ioas_id);
-    g_ptr_array_remove(containers, c);
     g_hash_table_unref(c->extents);
     g_free(c->ranges);
-    g_free(c);
+    g_free(c->name);
+    c->ops->free(c);
 }
 
-static VFIOContainer *container_get(IOMMUFDBackend *be, GError **errp)
+void vfio_container_prepare(VFIOContainer *c)
 {
-    if (!containers) {
-        containers = g_ptr_array_new();
-    }
-    return container_find(be) ?: container_new(be, errp);
-}
-
-/* The kernel finds or makes the page table.  Page tables of our own go in here. */
-static bool attach_ioas(VFIOContainer *c, VFIODevice *dev, GError **errp)
-{
-    struct vfio_device_attach_iommufd_pt attach = {
-        .argsz = VFIO_ATTACH_IOMMUFD_PT_ARGSZ,
-        .pt_id = c->ioas_id,
-    };
-
-    if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach)) {
-        return error_set_errno(errp, errno, "error attach to IOAS %u of '%s'", c->ioas_id,
-                               c->be->parent.id);
-    }
-    TRACE("iommufd_cdev_attach_ioas_hwpt", "%s ioas %u hwpt %u", dev->name, c->ioas_id,
-          attach.pt_id);
-    return true;
-}
-
-static void detach_ioas(VFIOContainer *c, VFIODevice *dev)
-{
-    struct vfio_device_detach_iommufd_pt detach = { .argsz = VFIO_DETACH_IOMMUFD_PT_ARGSZ };
-
-    TRACE("iommufd_cdev_detach_ioas_hwpt", "%s ioas %u", dev->name, c->ioas_id);
-    if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach)) {
-        warn_report("vfio %s: error detach from IOAS %u of '%s': %s", dev->name, c->ioas_id,
-                    c->be->parent.id, g_strerror(errno));
+    if (!c->users) {
+        c->mapper = vfio_mapper_new(c);
     }
 }
 
-bool vfio_container_attach(VFIODevice *dev, GError **errp)
+/* The first device has come: maps what there is, and what there will be. */
+static bool start_mapping(VFIOContainer *c, VFIODevice *dev, GError **errp)
 {
-    VFIOContainer *c = container_get(dev->iommufd, errp);
+    /* What the user asks for while the VM runs is done or refused before it is answered. */
+    bool wait = c->map_wait || main_loop_is_running();
+    g_autofree char *prefix =
+        wait ? NULL : g_strdup_printf("%svfio %s: ", error_location(), dev->name);
+    bool ok;
 
-    if (!c) {
+    c->collecting = true;
+    ok = memory_listener_register(&c->listener, &address_space_memory, errp);
+    c->collecting = false;
+    if (!ok) {
         return false;
     }
-    if (!attach_ioas(c, dev, errp)) {
-        if (!c->users) {
-            container_free(c);
-        }
+    if (c->mapper) {
+        vfio_mapper_start(c->mapper, prefix);
+    }
+    return !wait || container_settle(c, errp);
+}
+
+bool vfio_container_attach(VFIOContainer *c, VFIODevice *dev, GError **errp)
+{
+    if (!c->ops->attach(c, dev, errp)) {
+        vfio_container_put(c);
         return false;
     }
     dev->container = c;
     c->users++;
-    /* The first device waits here until all of guest memory is pinned. */
-    if (refresh_ranges(c, errp) &&
-        (c->users > 1 || memory_listener_register(&c->listener, &address_space_memory, errp))) {
+    if (refresh_ranges(c, errp) && (c->users > 1 || start_mapping(c, dev, errp))) {
         return true;
     }
     vfio_container_detach(dev);
@@ -325,10 +263,18 @@ void vfio_container_detach(VFIODevice *dev)
     if (!c) {
         return;
     }
-    detach_ioas(c, dev);
+    if (c->users == 1) {
+        g_clear_pointer(&c->mapper, vfio_mapper_cancel);
+    }
+    c->ops->detach(c, dev);
     if (!--c->users) {
-        container_free(c);
+        vfio_container_put(c);
     } else if (!refresh_ranges(c, &err)) {
         warn_report("%s", err->message); /* the old ones are narrower: safe */
     }
+}
+
+bool vfio_device_dma_ready(VFIODevice *dev)
+{
+    return container_settle(dev->container, NULL);
 }

@@ -5,7 +5,7 @@
  * is opened; DETACH comes before anything that the attachment holds is destroyed; and the
  * descriptor is closed last, for closing is what undoes BIND.
  */
-#include "hw/vfio/internal.h"
+#include "hw/vfio/container.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -33,28 +33,39 @@ static bool check_not_attached(VFIODevice *dev, GError **errp)
     return true;
 }
 
-/*
- * To open a device is to reset it, and a function level reset alone makes the kernel sleep for
- * 100 ms: guest memory gets its pages in the meantime.
- */
 static bool bind_iommufd(VFIODevice *dev, GError **errp)
 {
-    GThread *populate = vfio_container_populate(dev->iommufd);
     struct vfio_device_bind_iommufd bind = {
         .argsz = VFIO_BIND_IOMMUFD_ARGSZ,
         .iommufd = dev->iommufd->fd,
     };
 
-    int error = hostcalls->ioctl(dev->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind) ? errno : 0;
-
-    g_clear_pointer(&populate, g_thread_join);
-    if (error) {
-        return error_set_errno(errp, error, "error bind device fd=%d to iommufd=%d", dev->fd,
+    if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind)) {
+        return error_set_errno(errp, errno, "error bind device fd=%d to iommufd=%d", dev->fd,
                                bind.iommufd);
     }
     dev->devid = bind.out_devid;
     TRACE("iommufd_cdev_connect_and_bind", "%s fd %d devid %u", dev->name, dev->fd, dev->devid);
     return true;
+}
+
+/*
+ * To open a device is to reset it, and a function level reset alone makes the kernel sleep for
+ * 100 ms: guest memory gets its pages in the meantime.
+ */
+static bool bind_and_attach(VFIODevice *dev, GError **errp)
+{
+    VFIOContainer *c = vfio_container_of_iommufd(dev->iommufd, errp);
+
+    if (!c) {
+        return false;
+    }
+    vfio_container_prepare(c);
+    if (!bind_iommufd(dev, errp)) {
+        vfio_container_put(c);
+        return false;
+    }
+    return vfio_container_attach(c, dev, errp);
 }
 
 static bool get_info(VFIODevice *dev, GError **errp)
@@ -84,8 +95,8 @@ static bool attach(VFIODevice *dev, IOMMUFDBackend *be, GError **errp)
     }
     dev->iommufd = be;
     dev->accel_told = accel_device_fd_add(dev->fd, errp);
-    return dev->accel_told && bind_iommufd(dev, errp) && vfio_container_attach(dev, errp) &&
-           get_info(dev, errp) && vfio_regions_init(dev, errp);
+    return dev->accel_told && bind_and_attach(dev, errp) && get_info(dev, errp) &&
+           vfio_regions_init(dev, errp);
 }
 
 VFIODevice *vfio_device_attach(const char *sysfs, IOMMUFDBackend *be, GError **errp)

@@ -12,13 +12,4 @@ int vfio_cdev_open(const char *sysfs, GError **errp);
 bool vfio_regions_init(VFIODevice *dev, GError **errp);
 void vfio_regions_fini(VFIODevice *dev);
 
-/*
- * container.c: allocates the memory that the first device of @be is going to have mapped, in a
- * thread that the caller joins before it attaches; NULL if there is nothing to do.
- */
-GThread *vfio_container_populate(IOMMUFDBackend *be);
-/* The device must be bound; sets and clears dev->container. */
-bool vfio_container_attach(VFIODevice *dev, GError **errp);
-void vfio_container_detach(VFIODevice *dev);
-
 #endif

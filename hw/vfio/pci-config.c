@@ -137,6 +137,9 @@ void vfio_pci_write_config(PCIDevice *pdev, uint32_t addr, uint32_t val, unsigne
 
     vdev->use = VFIO_IN_USE;
     TRACE("vfio_pci_write_config", "%s 0x%x len %u: 0x%x", vdev->vbasedev->name, addr, len, val);
+    if (addr == PCI_COMMAND && val & PCI_COMMAND_MASTER && !vfio_device_dma_ready(vdev->vbasedev)) {
+        return;
+    }
     /* The guest must not see a BAR while the device does not decode it: that would be a SIGBUS. */
     if (first && !vfio_config_write_device(vdev, addr, val, len)) {
         return;
@@ -190,6 +193,7 @@ bool vfio_config_init(VFIOPCIDevice *vdev, GError **errp)
 {
     PCIDevice *pdev = &vdev->parent;
     const VFIORegion *region = &vdev->vbasedev->regions[VFIO_PCI_CONFIG_REGION_INDEX];
+    uint16_t command;
 
     if (region->size < PCI_CONFIG_SIZE) {
         return error_set(errp, "its configuration space has 0x%" PRIx64 " bytes", region->size);
@@ -211,6 +215,12 @@ bool vfio_config_init(VFIOPCIDevice *vdev, GError **errp)
     if (!vfio_region_write(vdev->vbasedev, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND,
                            pdev->config + PCI_COMMAND, 2)) {
         return error_set_errno(errp, errno, "cannot write its COMMAND register");
+    }
+    if (!vfio_region_read(vdev->vbasedev, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &command, 2)) {
+        return error_set_errno(errp, errno, "cannot read its COMMAND register");
+    }
+    if (GUINT16_FROM_LE(command) & PCI_COMMAND_MASTER) {
+        vfio_device_dma_ready(vdev->vbasedev); /* it cannot be held off DMA */
     }
     pdev->config[PCI_HEADER_TYPE] = pdev->multifunction ? 0x80 : 0;
     pdev->config[PCI_INTERRUPT_LINE] = 0;

@@ -14,6 +14,7 @@ typedef struct IOMMUFDBackend {
     UserObject parent;
     char *fd_name; /* property `fd`: a descriptor's number */
     int fd;        /* -1 while nobody uses the object, unless it was given */
+    bool map_wait; /* property: the guest starts when its memory is mapped, not before */
     bool fd_given; /* never closed by disconnect */
     unsigned users;
 } IOMMUFDBackend;

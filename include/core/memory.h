@@ -62,6 +62,11 @@ void memory_region_init_ram(MemoryRegion *mr, GObject *owner, const char *name, 
 /* Memory of a real device at @host; @fd (a dma-buf, or -1) is what an IOMMU can map instead. */
 void memory_region_init_ram_device(MemoryRegion *mr, GObject *owner, const char *name, void *host,
                                    uint64_t size, int fd, uint64_t fd_offset);
+/* RAM that is exactly what its file holds: mr->fd from mr->fd_offset on.  Any thread. */
+static inline bool memory_region_has_file(const MemoryRegion *mr)
+{
+    return mr->kind == REGION_RAM && mr->fd >= 0 && mr->block->shared;
+}
 /* The region must be in no container and hold no child. */
 void memory_region_fini(MemoryRegion *mr);
 

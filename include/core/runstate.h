@@ -64,6 +64,8 @@ extern RunStatePolicy run_state_policy;
 void system_reset_request(ShutdownCause cause);
 void system_shutdown_request(ShutdownCause cause);
 void system_powerdown_request(void);
+/* What was started cannot be finished: the process ends with status 1.  The caller says why. */
+void system_failure_request(void);
 /* Stops the VM from a vCPU thread or a handler: vm_stop() follows in the main loop. */
 void system_vmstop_request(RunState state);
 
@@ -72,5 +74,7 @@ void powerdown_register(void (*fn)(void *opaque), void *opaque);
 
 /* Runs the main loop until a shutdown is due; returns the process's exit status. */
 int main_loop_run(void);
+/* False while the program starts: then what fails ends it. */
+bool main_loop_is_running(void);
 
 #endif

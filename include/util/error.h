@@ -31,6 +31,14 @@ bool error_set_class(GError **errp, ErrorClass cls, const char *fmt, ...) G_GNUC
 /* Appends ": <strerror(errnum)>"; @errnum is a positive errno value. */
 bool error_set_errno(GError **errp, int errnum, const char *fmt, ...) G_GNUC_PRINTF(3, 4);
 
+/*
+ * What of the command line is being carried out ("-device nvme: "), for messages that come later
+ * than its end; NULL: nothing.  Main thread.
+ */
+void error_location_set(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+/* "" when it is nothing. */
+const char *error_location(void);
+
 /* One line on stderr, prefixed with the program's name: what goes on but the user should know. */
 void warn_report(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void error_report(const char *fmt, ...) G_GNUC_PRINTF(1, 2);

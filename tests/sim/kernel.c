@@ -18,6 +18,9 @@ static GArray *maps; /* SimMap */
 static GString *call_log;
 static unsigned fail_in;
 static bool failed;
+/* The calls come from any thread. */
+static GRecMutex lock;
+#define LOCKED G_GNUC_UNUSED g_autoptr(GRecMutexLocker) locker = g_rec_mutex_locker_new(&lock)
 
 typedef struct File {
     bool open, is_iommu;
@@ -82,6 +85,7 @@ static int file_new(File f)
 
 static int sim_open(const char *path, int flags)
 {
+    LOCKED;
     unsigned minor;
 
     if (must_fail()) {
@@ -105,6 +109,7 @@ static int sim_open(const char *path, int flags)
 
 static int sim_close(int fd)
 {
+    LOCKED;
     File *f = file(fd);
 
     if (g_hash_table_remove(sim_eventfds, GINT_TO_POINTER(fd))) {
@@ -125,6 +130,7 @@ static int sim_close(int fd)
 
 static int sim_fstat(int fd, struct stat *st)
 {
+    LOCKED;
     File *f = file(fd);
 
     if (must_fail()) {
@@ -142,6 +148,7 @@ static int sim_fstat(int fd, struct stat *st)
 
 static int sim_ioctl(int fd, unsigned long request, void *arg)
 {
+    LOCKED;
     File *f = file(fd);
 
     if (must_fail()) {
@@ -170,6 +177,7 @@ static SimRegion *region_at(int fd, uint64_t offset, size_t len, uint64_t *at)
 
 static void *sim_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
 {
+    LOCKED;
     SimMap m;
     void *p;
 
@@ -198,6 +206,7 @@ static void *sim_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t
 
 static int sim_munmap(void *addr, size_t len)
 {
+    LOCKED;
     for (guint i = 0; i < maps->len; i++) {
         SimMap *m = &g_array_index(maps, SimMap, i);
 
@@ -236,16 +245,19 @@ static ssize_t device_rw(int fd, void *buf, size_t len, off_t offset, bool is_wr
 
 static ssize_t sim_pread(int fd, void *buf, size_t len, off_t offset)
 {
+    LOCKED;
     return must_fail() ? -1 : device_rw(fd, buf, len, offset, false);
 }
 
 static ssize_t sim_pwrite(int fd, const void *buf, size_t len, off_t offset)
 {
+    LOCKED;
     return must_fail() ? -1 : device_rw(fd, (void *)(uintptr_t)buf, len, offset, true);
 }
 
 static int sim_eventfd(unsigned initval, int flags)
 {
+    LOCKED;
     int fd;
 
     if (must_fail()) {

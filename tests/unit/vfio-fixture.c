@@ -264,7 +264,7 @@ static void make_machine(void)
 {
     static MemoryRegion low, high, private;
     static RAMBlock block;
-    g_autoptr(JsonObject) opts = keyval_parse("iommufd,id=i0", "qom-type", NULL, NULL);
+    g_autoptr(JsonObject) opts = keyval_parse("iommufd,id=i0,map-wait=on", "qom-type", NULL, NULL);
     g_autoptr(GError) err = NULL;
     HostMemoryBackend *be;
     PCIHostConfig config;

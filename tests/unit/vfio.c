@@ -17,24 +17,24 @@ static void test_order(void)
     static const char up[] = "open /dev/vfio/devices/vfio7\n"
                              "open /dev/iommu\n"
                              "KVM add\n"
+                             "IOMMU_IOAS_ALLOC = 1\n"
                              "BIND\n"
-                             "IOMMU_IOAS_ALLOC = 2\n"
-                             "ATTACH 2\n"
-                             "IOMMU_IOAS_IOVA_RANGES 2\n"
-                             "IOMMU_IOAS_IOVA_RANGES 2\n"
-                             "IOMMU_IOAS_MAP_FILE 2 0x0+0xa0000 from 0x0\n"
-                             "IOMMU_IOAS_MAP_FILE 2 0x100000+0x100000 from 0x100000\n"
-                             "IOMMU_IOAS_MAP 2 0x200000+0x100000\n"
+                             "ATTACH 1\n"
+                             "IOMMU_IOAS_IOVA_RANGES 1\n"
+                             "IOMMU_IOAS_IOVA_RANGES 1\n"
+                             "IOMMU_IOAS_MAP_FILE 1 0x0+0xa0000 from 0x0\n"
+                             "IOMMU_IOAS_MAP_FILE 1 0x100000+0x100000 from 0x100000\n"
+                             "IOMMU_IOAS_MAP 1 0x200000+0x100000\n"
                              "GET_INFO\n"
                              "mmap BAR 0x0+0x2000\n"
                              "SET_IRQS 0 trigger 0+1 e\n"
                              "SET_IRQS 0 unmask 0+1 e\n";
     static const char down[] = "SET_IRQS 0 trigger 0+0 \n"
                                "DETACH\n"
-                               "IOMMU_IOAS_UNMAP 2 0x200000+0x100000\n"
-                               "IOMMU_IOAS_UNMAP 2 0x100000+0x100000\n"
-                               "IOMMU_IOAS_UNMAP 2 0x0+0xa0000\n"
-                               "IOMMU_DESTROY 2\n"
+                               "IOMMU_IOAS_UNMAP 1 0x200000+0x100000\n"
+                               "IOMMU_IOAS_UNMAP 1 0x100000+0x100000\n"
+                               "IOMMU_IOAS_UNMAP 1 0x0+0xa0000\n"
+                               "IOMMU_DESTROY 1\n"
                                "KVM del\n"
                                "close iommu\n"
                                "close device\n";
@@ -203,7 +203,7 @@ static void test_memory(void)
 
     setup();
     dev = plug_ok("");
-    ioas = sim_ioas(2);
+    ioas = sim_ioas(1);
     g_assert_cmpuint(ioas->len, ==, 3);
     memory_region_init_ram(&late, NULL, "late", &be->block, 0, MiB);
     late.readonly = true;

@@ -41,12 +41,17 @@ typedef struct VFIODevice {
 
 /*
  * Opens the device that sysfs has at @sysfs, binds it to @be, attaches it to a container of @be,
- * and asks for its regions.  From then on the device can reach all of guest memory.
+ * and asks for its regions.  See vfio_device_dma_ready() for when it reaches all of guest memory.
  * Messages of this one begin with "vfio NAME: "; of the functions below the caller says it.
  */
 VFIODevice *vfio_device_attach(const char *sysfs, IOMMUFDBackend *be, GError **errp);
 /* The exact way back, closing the descriptor last; frees @dev. */
 void vfio_device_detach(VFIODevice *dev);
+/*
+ * Waits until all of guest memory is mapped for the device: before it may do DMA.  False: it never
+ * will be, and the process is about to end.
+ */
+bool vfio_device_dma_ready(VFIODevice *dev);
 
 /*
  * VFIO_DEVICE_RESET, for a device with VFIO_DEVICE_FLAGS_RESET.  May sleep: what else holds the

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a container is made of: the part that is the same for all of them (container.c: guest
+ * memory, extents, what is mapped when) and the kernel interface that does the mapping, which is
+ * one table of functions.  Machine lock held, save where it says otherwise.
+ */
+#ifndef VIADUCT_HW_VFIO_CONTAINER_H
+#define VIADUCT_HW_VFIO_CONTAINER_H
+
+#include "hw/vfio/internal.h"
+
+typedef struct VFIOMapper VFIOMapper;
+
+typedef struct VFIOContainerOps {
+    /* Lets the device at what is mapped, and takes it away again. */
+    bool (*attach)(VFIOContainer *c, VFIODevice *dev, GError **errp);
+    void (*detach)(VFIOContainer *c, VFIODevice *dev);
+    /*
+     * The addresses that can be mapped now, sorted (g_free them), and their alignment in bytes, a
+     * power of two.  Asked again after each attach and detach.
+     */
+    IOVARange *(*iova_ranges)(VFIOContainer *c, size_t *n, uint64_t *alignment, GError **errp);
+    /* Any thread.  @fd, when not -1, is the file that has the memory from @start on. */
+    bool (*map)(VFIOContainer *c, uint64_t iova, uint64_t length, void *host, int fd,
+                uint64_t start, bool readonly, GError **errp);
+    /* Exactly what was mapped. */
+    bool (*unmap)(VFIOContainer *c, uint64_t iova, uint64_t length, GError **errp);
+    /* Nothing is mapped or attached any more, the common part is gone; frees the rest. */
+    void (*free)(VFIOContainer *c);
+    /* A device's memory can be mapped where it has no file but an address. */
+    bool maps_device_memory_by_address;
+} VFIOContainerOps;
+
+/* A range of guest memory that devices reach, just as it was mapped. */
+typedef struct VFIOExtent {
+    uint64_t addr;         /* of the memory range that it serves */
+    uint64_t iova, length; /* the pages that lie wholly in that */
+    bool mapped;           /* false: not yet, or the mapper failed */
+} VFIOExtent;
+
+struct VFIOContainer {
+    const VFIOContainerOps *ops;
+    char *name; /* how messages name it */
+    unsigned users;
+    MemoryListener listener;
+    GHashTable *extents; /* VFIOExtent by addr */
+    IOVARange *ranges;
+    size_t nr_ranges;
+    uint64_t page;      /* the larger of the host's page and the alignment */
+    VFIOMapper *mapper; /* busy with the first extents; NULL: all is as `extents` says */
+    bool collecting;    /* extents go to the mapper, which has not started yet */
+    bool map_wait;      /* they are mapped before the guest runs, not behind its boot */
+    bool p2p_warned;
+};
+
+/* Fills the common part of a zeroed container that nobody uses yet. */
+void vfio_container_init(VFIOContainer *c, const VFIOContainerOps *ops, const char *name);
+/* A device is going to be attached: if it is the first, guest memory gets its pages meanwhile. */
+void vfio_container_prepare(VFIOContainer *c);
+/* Frees a container that no device uses. */
+void vfio_container_put(VFIOContainer *c);
+/* Sets dev->container; the first device is why guest memory is mapped.  When it fails, a container
+ * without users is freed. */
+bool vfio_container_attach(VFIOContainer *c, VFIODevice *dev, GError **errp);
+/* Clears dev->container; with the last device the container goes. */
+void vfio_container_detach(VFIODevice *dev);
+/* Maps one extent of @r, RAM or a device's memory.  Any thread. */
+bool vfio_container_map(VFIOContainer *c, const VFIOExtent *e, const MemoryRange *r, GError **errp);
+
+/* container-iommufd.c: that of @be's devices, a new one without users if there is none. */
+VFIOContainer *vfio_container_of_iommufd(IOMMUFDBackend *be, GError **errp);
+
+/* ---- mapper.c: maps extents in a thread of its own ---- */
+
+/* Gets all shared RAM there is now its pages and then waits for the start; NULL: no thread. */
+VFIOMapper *vfio_mapper_new(VFIOContainer *c);
+/* Before the start; @e stays where it is until the end. */
+void vfio_mapper_add(VFIOMapper *m, VFIOExtent *e, const MemoryRange *r);
+/*
+ * The container can map now.  If it fails, the guest may run already: then the process ends with
+ * status 1 and the message, which begins with @prefix.  NULL: the caller is waiting and is told.
+ */
+void vfio_mapper_start(VFIOMapper *m, const char *prefix);
+/* Waits for the end, which is at once when it was not started, and frees it; false if what it was
+ * to map is not all mapped. */
+bool vfio_mapper_finish(VFIOMapper *m, GError **errp);
+/* The same, but nothing more needs to be mapped. */
+void vfio_mapper_cancel(VFIOMapper *m);
+
+#endif

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The mapper: a thread that maps guest memory for the first device of a container while the guest
+ * boots already.  No device does DMA before the guest's driver has set its Bus Master Enable, and
+ * that is where the guest waits, if it is so early, for the mapper to end.
+ *
+ * Most of the time goes into allocating and zeroing memory, for which no device is needed: that
+ * begins while the kernel resets the device at BIND.
+ */
+#include "hw/vfio/container.h"
+
+#include "core/runstate.h"
+#include "util/error.h"
+#include "util/trace.h"
+
+#define CHUNK (64ULL << 20) /* between two looks at whether to go on */
+
+typedef struct Job {
+    VFIOExtent *extent;
+    MemoryRange range;
+} Job;
+
+struct VFIOMapper {
+    VFIOContainer *container;
+    GThread *thread;
+    FlatView *view;
+    GArray *jobs; /* the thread's from the start on */
+    char *prefix;
+    GError *error; /* the thread's until it has ended */
+    GMutex lock;   /* of the cond; innermost */
+    GCond cond;
+    gint started, cancelled; /* atomic; set under the lock */
+};
+
+static bool cancelled(VFIOMapper *m)
+{
+    return g_atomic_int_get(&m->cancelled);
+}
+
+static void populate(VFIOMapper *m)
+{
+    size_t n;
+    const MemoryRange *ranges = flat_view_ranges(m->view, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        RAMBlock *block = memory_region_has_file(ranges[i].mr) ? ranges[i].mr->block : NULL;
+        char *host = block ? memory_range_host(&ranges[i]) : NULL;
+
+        for (uint64_t at = 0; block && at < ranges[i].size && !cancelled(m); at += CHUNK) {
+            ram_block_populate_huge(block, (uint64_t)(host + at - (char *)block->host),
+                                    MIN(CHUNK, ranges[i].size - at));
+        }
+    }
+}
+
+static bool await_start(VFIOMapper *m)
+{
+    g_mutex_lock(&m->lock);
+    while (!g_atomic_int_get(&m->started) && !cancelled(m)) {
+        g_cond_wait(&m->cond, &m->lock);
+    }
+    g_mutex_unlock(&m->lock);
+    return !cancelled(m);
+}
+
+static bool map_all(VFIOMapper *m)
+{
+    for (guint i = 0; i < m->jobs->len && !cancelled(m); i++) {
+        Job *job = &g_array_index(m->jobs, Job, i);
+
+        if (!vfio_container_map(m->container, job->extent, &job->range, &m->error)) {
+            return false;
+        }
+        job->extent->mapped = true;
+    }
+    return true;
+}
+
+static void *mapper_thread(void *opaque)
+{
+    VFIOMapper *m = opaque;
+
+    populate(m);
+    if (await_start(m) && !map_all(m) && m->prefix) {
+        error_report("%s%s", m->prefix, m->error->message);
+        system_failure_request();
+    }
+    TRACE("vfio_mapper_end", "%s: %u extents", m->container->name, m->jobs->len);
+    return NULL;
+}
+
+static void mapper_free(VFIOMapper *m)
+{
+    flat_view_unref(m->view);
+    g_array_unref(m->jobs);
+    g_mutex_clear(&m->lock);
+    g_cond_clear(&m->cond);
+    g_clear_error(&m->error);
+    g_free(m->prefix);
+    g_free(m);
+}
+
+VFIOMapper *vfio_mapper_new(VFIOContainer *c)
+{
+    VFIOMapper *m = g_new0(VFIOMapper, 1);
+
+    m->container = c;
+    m->view = address_space_view(&address_space_memory);
+    m->jobs = g_array_new(FALSE, FALSE, sizeof(Job));
+    g_mutex_init(&m->lock);
+    g_cond_init(&m->cond);
+    m->thread = g_thread_try_new("mapper", mapper_thread, m, NULL);
+    if (!m->thread) {
+        mapper_free(m);
+        return NULL;
+    }
+    return m;
+}
+
+void vfio_mapper_add(VFIOMapper *m, VFIOExtent *e, const MemoryRange *r)
+{
+    Job job = { e, *r };
+
+    g_array_append_val(m->jobs, job);
+}
+
+static void signal_thread(VFIOMapper *m, gint *what)
+{
+    g_mutex_lock(&m->lock);
+    g_atomic_int_set(what, true);
+    g_cond_signal(&m->cond);
+    g_mutex_unlock(&m->lock);
+}
+
+void vfio_mapper_start(VFIOMapper *m, const char *prefix)
+{
+    m->prefix = g_strdup(prefix);
+    signal_thread(m, &m->started);
+}
+
+bool vfio_mapper_finish(VFIOMapper *m, GError **errp)
+{
+    bool ok;
+
+    if (!g_atomic_int_get(&m->started)) {
+        signal_thread(m, &m->cancelled);
+    }
+    g_thread_join(m->thread);
+    ok = !m->error;
+    if (!ok) {
+        g_propagate_error(errp, g_steal_pointer(&m->error));
+    }
+    mapper_free(m);
+    return ok;
+}
+
+void vfio_mapper_cancel(VFIOMapper *m)
+{
+    signal_thread(m, &m->cancelled);
+    vfio_mapper_finish(m, NULL);
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Guest memory that is mapped behind the guest's boot, and who waits for it. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/runstate.h"
+#include "tests/unit/vfio-fixture.h"
+#include "util/error.h"
+#include "util/keyval.h"
+#include "util/linux-iommufd.h"
+
+static const HostCalls *kernel;
+static gint mapped, refuse; /* atomic */
+static int mapped_at_master = -1;
+
+/* Slow enough for the guest to come first. */
+static int slow_ioctl(int fd, unsigned long request, void *arg)
+{
+    bool map = request == IOMMU_IOAS_MAP || request == IOMMU_IOAS_MAP_FILE;
+    int ret;
+
+    if (map) {
+        g_usleep(20000);
+    }
+    if (map && g_atomic_int_get(&refuse)) {
+        errno = ENOMEM;
+        return -1;
+    }
+    ret = kernel->ioctl(fd, request, arg);
+    if (map && !ret) {
+        g_atomic_int_inc(&mapped);
+    }
+    return ret;
+}
+
+static ssize_t watched_pwrite(int fd, const void *buf, size_t len, off_t offset)
+{
+    off_t command = ((off_t)VFIO_PCI_CONFIG_REGION_INDEX << 40) + PCI_COMMAND;
+
+    if (offset == command && ((const uint8_t *)buf)[0] & PCI_COMMAND_MASTER) {
+        mapped_at_master = g_atomic_int_get(&mapped);
+    }
+    return kernel->pwrite(fd, buf, len, offset);
+}
+
+/* Another iommufd object, which does not wait. */
+static PCIDevice *plug_slow(HostCalls *slow, GError **errp)
+{
+    g_autoptr(JsonObject) opts = keyval_parse("iommufd,id=i1", "qom-type", NULL, NULL);
+
+    setup();
+    g_assert_true(user_object_add(opts, NULL));
+    kernel = hostcalls;
+    *slow = *kernel;
+    slow->ioctl = slow_ioctl;
+    slow->pwrite = watched_pwrite;
+    hostcalls = slow;
+    mapped = 0;
+    mapped_at_master = -1;
+    return plug(",iommufd=i1", errp);
+}
+
+static void end(PCIDevice *dev)
+{
+    teardown(dev);
+    hostcalls = kernel;
+    g_assert_true(user_object_del("i1", NULL));
+}
+
+static void test_master(void)
+{
+    g_autoptr(GError) err = NULL;
+    HostCalls slow;
+    PCIDevice *dev = plug_slow(&slow, &err);
+
+    g_assert_no_error(err);
+    g_assert_cmpint(g_atomic_int_get(&mapped), <, 3);
+    cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MEMORY, 2); /* needs no DMA, waits for nothing */
+    g_assert_cmpint(g_atomic_int_get(&mapped), <, 3);
+    cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+    g_assert_cmpint(mapped_at_master, ==, 3);
+    end(dev);
+}
+
+/* It goes while its memory is still being mapped: what is, is unmapped, the rest never comes. */
+static void test_early_end(void)
+{
+    HostCalls slow;
+
+    end(plug_slow(&slow, NULL));
+    g_assert_cmpint(mapped, <, 3);
+}
+
+/* A change of guest memory finds all that was there before it mapped. */
+static void test_change(void)
+{
+    MemoryRegion late;
+    HostCalls slow;
+    PCIDevice *dev = plug_slow(&slow, NULL);
+    RAMBlock block = { .idstr = (char *)"late", .host = g_malloc(8192), .size = 4096, .fd = -1 };
+    char *host = block.host;
+
+    block.host = host + 4096 - ((uintptr_t)host & 4095);
+    memory_region_init_ram(&late, NULL, "late", &block, 0, 4096);
+    memory_region_add_child(address_space_memory.root, 16 * MiB, &late, 1);
+    g_assert_cmpint(mapped, ==, 4);
+    memory_region_del_child(address_space_memory.root, &late);
+    memory_region_fini(&late);
+    g_free(host);
+    end(dev);
+}
+
+/* Last, for the main loop runs: then a failure ends the process with status 1, and before it does
+ * the guest's driver gets no DMA. */
+static void test_failure(void)
+{
+    HostCalls slow;
+    PCIDevice *dev;
+
+    if (g_test_subprocess()) {
+        error_location_set("-device %s: ", "x");
+        refuse = true;
+        dev = plug_slow(&slow, NULL);
+        g_assert_nonnull(dev);
+        cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MASTER, 2);
+        g_assert_cmpint(mapped_at_master, ==, -1);
+        refuse = false;
+        end(dev);
+        exit(main_loop_run() != 1);
+    }
+    g_test_trap_subprocess(NULL, 0, G_TEST_SUBPROCESS_DEFAULT);
+    g_test_trap_assert_passed();
+    g_test_trap_assert_stderr("*: -device x: vfio 0000:02:00.0: cannot map guest memory 'low' at "
+                              "0x0-0x9ffff for DMA: i1: IOMMU_IOAS_MAP_FILE (iova 0x0, length "
+                              "0xa0000) failed: Cannot allocate memory*");
+}
+
+/* While the VM runs a device either gets its memory or is refused. */
+static void test_hotplug(void)
+{
+    g_autoptr(GError) err = NULL;
+    HostCalls slow;
+    PCIDevice *dev;
+
+    system_shutdown_request(SHUTDOWN_CAUSE_HOST_QMP_QUIT);
+    g_assert_cmpint(main_loop_run(), ==, 0);
+    dev = plug_slow(&slow, NULL);
+    g_assert_cmpint(mapped, ==, 3);
+    end(dev);
+    refuse = true;
+    g_assert_null(plug_slow(&slow, &err));
+    g_assert_nonnull(strstr(err->message, "cannot map guest memory 'low'"));
+    refuse = false;
+    end(NULL);
+}
+
+static void add_tests(void)
+{
+    g_test_add_func("/vfio/mapper/master", test_master);
+    g_test_add_func("/vfio/mapper/early-end", test_early_end);
+    g_test_add_func("/vfio/mapper/change", test_change);
+    g_test_add_func("/vfio/mapper/failure", test_failure);
+    g_test_add_func("/vfio/mapper/hotplug", test_hotplug);
+}
+
+int main(int argc, char **argv)
+{
+    return vfio_test_run(argc, argv, add_tests);
+}
