@@ -50,7 +50,7 @@ static gboolean req_signalled(gint fd, GIOCondition condition, gpointer opaque)
         return G_SOURCE_CONTINUE;
     }
     TRACE("vfio_pci_req", "%s", vdev->vbasedev->name);
-    if (!dev->pending_deleted && !device_del(object_path(G_OBJECT(dev)), &err)) {
+    if (!device_del(object_path(G_OBJECT(dev)), &err) && !dev->pending_deleted) {
         g_prefix_error(&err, "the host wants it back, but it cannot be unplugged: ");
         vfio_pci_warn_once(vdev, VFIO_WARN_REQ, err);
     }

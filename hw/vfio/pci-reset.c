@@ -135,10 +135,22 @@ static GPtrArray *find_affected(VFIOPCIDevice *vdev, GError **errp)
 
 typedef enum { RESET_FAILED, RESET_LATER, RESET_DONE } ResetResult;
 
+/* Of several that failed, the first says why. */
+static ResetResult failed(GError **errp, GError *err)
+{
+    if (*errp) {
+        g_error_free(err);
+    } else {
+        *errp = err;
+    }
+    return RESET_FAILED;
+}
+
 /* @vdev is quiet. */
 static ResetResult hot_reset(VFIOPCIDevice *vdev, GError **errp)
 {
-    g_autoptr(GPtrArray) affected = find_affected(vdev, errp);
+    g_autoptr(GError) err = NULL;
+    g_autoptr(GPtrArray) affected = find_affected(vdev, &err);
     bool ok;
 
     for (guint i = 0; affected && i < affected->len; i++) {
@@ -153,7 +165,7 @@ static ResetResult hot_reset(VFIOPCIDevice *vdev, GError **errp)
     for (guint i = 0; affected && i < affected->len; i++) {
         quiesce(affected->pdata[i]); /* its INTx is on again */
     }
-    ok = affected && vfio_device_hot_reset(vdev->vbasedev, errp);
+    ok = affected && vfio_device_hot_reset(vdev->vbasedev, &err);
     for (guint i = 0; affected && i < affected->len; i++) {
         VFIOPCIDevice *other = affected->pdata[i];
 
@@ -162,18 +174,20 @@ static ResetResult hot_reset(VFIOPCIDevice *vdev, GError **errp)
             resume(other);
         }
     }
-    TRACE("vfio_pci_hot_reset", "%s %s", vdev->vbasedev->name, ok ? "done" : "failed");
-    return ok ? RESET_DONE : RESET_FAILED;
+    TRACE("vfio_pci_hot_reset", "%s %s", vdev->vbasedev->name, ok ? "done" : err->message);
+    return ok ? RESET_DONE : failed(errp, g_steal_pointer(&err));
 }
 
 /* ---- all of it ---- */
 
 static ResetResult function_reset(VFIOPCIDevice *vdev, const char *how, GError **errp)
 {
-    bool ok = vfio_device_reset(vdev->vbasedev, errp);
+    g_autoptr(GError) err = NULL;
+    bool ok = vfio_device_reset(vdev->vbasedev, &err);
 
-    TRACE("vfio_pci_function_reset", "%s %s %s", vdev->vbasedev->name, how, ok ? "done" : "failed");
-    return ok ? RESET_DONE : RESET_FAILED;
+    TRACE("vfio_pci_function_reset", "%s %s %s", vdev->vbasedev->name, how,
+          ok ? "done" : err->message);
+    return ok ? RESET_DONE : failed(errp, g_steal_pointer(&err));
 }
 
 static ResetResult reset(VFIOPCIDevice *vdev, GError **errp)
@@ -188,10 +202,9 @@ static ResetResult reset(VFIOPCIDevice *vdev, GError **errp)
         ret = function_reset(vdev, has_flr(pdev) ? "FLR" : "reset", &err);
     }
     if (ret == RESET_FAILED) {
-        ret = hot_reset(vdev, err ? NULL : &err);
+        ret = hot_reset(vdev, &err);
     }
     if (ret != RESET_DONE && own && weak) {
-        g_clear_error(&err);
         ret = function_reset(vdev, "PM reset", &err);
     }
     if (ret == RESET_FAILED) {

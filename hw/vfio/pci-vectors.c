@@ -56,7 +56,6 @@ bool vfio_vector_prepare(VFIOMSIVector *v, MSIMessage msg, bool no_route, GError
     return true;
 }
 
-/* After the routes are committed: from now on a signal reaches the guest. */
 void vfio_vector_connect(VFIOMSIVector *v)
 {
     g_autoptr(GError) err = NULL;
@@ -89,7 +88,6 @@ void vfio_vector_disconnect(VFIOMSIVector *v)
 
 /* ---- all of them ---- */
 
-/* Enables the index with vectors 0 … @n-1; more than 0: so many could be had. */
 int vfio_vectors_arm(VFIOPCIDevice *vdev, unsigned index, unsigned n, GError **errp)
 {
     g_autofree int32_t *fds = g_new(int32_t, n);
@@ -115,7 +113,6 @@ int vfio_vectors_arm(VFIOPCIDevice *vdev, unsigned index, unsigned n, GError **e
     return 0;
 }
 
-/* Turns the index off for a moment. */
 bool vfio_vectors_disarm(VFIOPCIDevice *vdev, unsigned index, GError **errp)
 {
     if (!vfio_disable_irqindex(vdev->vbasedev, index, errp)) {
@@ -172,7 +169,6 @@ void vfio_vectors_need(VFIOPCIDevice *vdev, unsigned n)
     vdev->nr_vectors = n;
 }
 
-/* What waits in the eventfd, or is to be delivered by the main loop. */
 bool vfio_vector_pending(const VFIOMSIVector *v)
 {
     GPollFD poll = { .fd = v->trigger, .events = G_IO_IN };
