@@ -14,6 +14,7 @@
 #include "util/error.h"
 #include "util/hostcalls.h"
 #include "util/linux-iommufd.h"
+#include "util/linux-vfio.h"
 #include "util/trace.h"
 
 DEFINE_OBJECT_TYPE(IOMMUFDBackend, iommufd_backend, "iommufd", TYPE_USER_OBJECT, 0)
@@ -23,6 +24,8 @@ DEFINE_OBJECT_TYPE(IOMMUFDBackend, iommufd_backend, "iommufd", TYPE_USER_OBJECT,
 static const Property iommufd_properties[] = {
     PROP_STRING("fd", IOMMUFDBackend, fd_name,
                 .help = "number of an open descriptor of " DEV_IOMMU " (default: opened on use)"),
+    PROP_("x-missing", property_readonly, IOMMUFDBackend, missing_names,
+          .help = "commands that the kernel lacks"),
     PROP_BOOL("map-wait", IOMMUFDBackend, map_wait, false,
               .help = "map guest memory before the guest starts, not behind its boot"),
 };
@@ -34,7 +37,7 @@ typedef struct IOMMUFDCommand {
     const char *name;
     size_t iova, length; /* where they are in the command's structure; 0: it has none */
     bool pins;           /* memory, which counts against RLIMIT_MEMLOCK */
-    const char *since;   /* the first Linux that has it; NULL: as old as iommufd with devices */
+    const char *since;   /* the first Linux that has it; NULL: iommufd never was without */
 } IOMMUFDCommand;
 
 #define COMMAND(c, ...)                         \
@@ -53,6 +56,15 @@ static const IOMMUFDCommand commands[] = {
             COMMAND_RANGE(struct iommu_ioas_map_file, .pins = true, .since = "6.13")),
     COMMAND(IOMMU_IOAS_UNMAP, COMMAND_RANGE(struct iommu_ioas_unmap)),
     COMMAND(IOMMU_OPTION),
+    COMMAND(IOMMU_IOAS_ALLOW_IOVAS),
+    COMMAND(IOMMU_IOAS_COPY, .iova = offsetof(struct iommu_ioas_copy, dst_iova),
+            .length = offsetof(struct iommu_ioas_copy, length)),
+    COMMAND(IOMMU_HWPT_ALLOC, .since = "6.7"),
+    COMMAND(IOMMU_GET_HW_INFO, .since = "6.7"),
+    COMMAND(IOMMU_HWPT_SET_DIRTY_TRACKING, .since = "6.7"),
+    COMMAND(IOMMU_HWPT_GET_DIRTY_BITMAP,
+            COMMAND_RANGE(struct iommu_hwpt_get_dirty_bitmap, .since = "6.7")),
+    COMMAND(IOMMU_IOAS_CHANGE_PROCESS, .pins = true, .since = "6.13"),
 };
 
 static uint64_t field(const void *arg, size_t offset)
@@ -82,15 +94,22 @@ static void set_call_error(IOMMUFDBackend *be, const IOMMUFDCommand *c, const vo
               g_strerror(errnum), why ?: "");
 }
 
-/* @arg starts with its size, as all of them do.  errno is kept for those who want to know. */
-static bool iommufd_call(IOMMUFDBackend *be, unsigned long request, void *arg, GError **errp)
+static const IOMMUFDCommand *find_command(unsigned long request)
 {
     const IOMMUFDCommand *c = commands;
-    int saved;
 
     while (c->request != request) {
         c++;
     }
+    return c;
+}
+
+/* @arg starts with its size, as all of them do.  errno is kept for those who want to know. */
+static bool iommufd_call(IOMMUFDBackend *be, unsigned long request, void *arg, GError **errp)
+{
+    const IOMMUFDCommand *c = find_command(request);
+    int saved;
+
     if (!hostcalls->ioctl(be->fd, request, arg)) {
         return true;
     }
@@ -209,6 +228,195 @@ bool iommufd_ioas_unmap(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, uin
     return iommufd_call(be, IOMMU_IOAS_UNMAP, &unmap, errp);
 }
 
+bool iommufd_ioas_allow_iovas(IOMMUFDBackend *be, uint32_t ioas_id, const IOVARange *ranges,
+                              uint32_t n, GError **errp)
+{
+    struct iommu_ioas_allow_iovas allow = {
+        .size = sizeof(allow),
+        .ioas_id = ioas_id,
+        .num_iovas = n,
+        .allowed_iovas = (uintptr_t)ranges,
+    };
+
+    return iommufd_call(be, IOMMU_IOAS_ALLOW_IOVAS, &allow, errp);
+}
+
+bool iommufd_ioas_copy(IOMMUFDBackend *be, uint32_t to_ioas, uint64_t to_iova, uint32_t from_ioas,
+                       uint64_t from_iova, uint64_t length, bool readonly, GError **errp)
+{
+    struct iommu_ioas_copy copy = {
+        .size = sizeof(copy),
+        .flags = map_flags(readonly),
+        .dst_ioas_id = to_ioas,
+        .src_ioas_id = from_ioas,
+        .length = length,
+        .dst_iova = to_iova,
+        .src_iova = from_iova,
+    };
+
+    TRACE("iommufd_backend_copy_dma",
+          "%s ioas %u iova 0x%" PRIx64 " from ioas %u iova 0x%" PRIx64 " length 0x%" PRIx64
+          " readonly %d",
+          be->parent.id, to_ioas, to_iova, from_ioas, from_iova, length, readonly);
+    return iommufd_call(be, IOMMU_IOAS_COPY, &copy, errp);
+}
+
+static bool call_option(IOMMUFDBackend *be, uint32_t option, uint32_t id, uint16_t op,
+                        uint64_t *value, GError **errp)
+{
+    struct iommu_option o = {
+        .size = sizeof(o),
+        .option_id = option,
+        .op = op,
+        .object_id = id,
+        .val64 = *value,
+    };
+
+    if (!iommufd_call(be, IOMMU_OPTION, &o, errp)) {
+        return false;
+    }
+    *value = o.val64;
+    return true;
+}
+
+bool iommufd_option_get(IOMMUFDBackend *be, uint32_t option, uint32_t id, uint64_t *value,
+                        GError **errp)
+{
+    *value = 0;
+    return call_option(be, option, id, IOMMU_OPTION_OP_GET, value, errp);
+}
+
+bool iommufd_option_set(IOMMUFDBackend *be, uint32_t option, uint32_t id, uint64_t value,
+                        GError **errp)
+{
+    return call_option(be, option, id, IOMMU_OPTION_OP_SET, &value, errp);
+}
+
+bool iommufd_ioas_change_process(IOMMUFDBackend *be, GError **errp)
+{
+    struct iommu_ioas_change_process change = { .size = sizeof(change) };
+
+    TRACE("iommufd_change_process", "%s", be->parent.id);
+    return iommufd_call(be, IOMMU_IOAS_CHANGE_PROCESS, &change, errp);
+}
+
+/* ---- devices and their domains ---- */
+
+bool iommufd_get_hw_info(IOMMUFDBackend *be, uint32_t dev_id, uint32_t *type,
+                         uint64_t *capabilities, GError **errp)
+{
+    struct iommu_hw_info info = { .size = sizeof(info), .dev_id = dev_id };
+
+    if (!iommufd_call(be, IOMMU_GET_HW_INFO, &info, errp)) {
+        return false;
+    }
+    *type = info.out_data_type;
+    *capabilities = info.out_capabilities;
+    TRACE("iommufd_backend_get_device_info", "%s device %u type %u capabilities 0x%" PRIx64,
+          be->parent.id, dev_id, *type, *capabilities);
+    return true;
+}
+
+bool iommufd_hwpt_alloc(IOMMUFDBackend *be, uint32_t dev_id, uint32_t pt_id, uint32_t flags,
+                        uint32_t *hwpt_id, GError **errp)
+{
+    struct iommu_hwpt_alloc alloc = {
+        .size = sizeof(alloc),
+        .flags = flags,
+        .dev_id = dev_id,
+        .pt_id = pt_id,
+    };
+
+    if (!iommufd_call(be, IOMMU_HWPT_ALLOC, &alloc, errp)) {
+        return false;
+    }
+    *hwpt_id = alloc.out_hwpt_id;
+    TRACE("iommufd_backend_alloc_hwpt", "%s device %u pt %u flags 0x%x hwpt %u", be->parent.id,
+          dev_id, pt_id, flags, *hwpt_id);
+    return true;
+}
+
+bool iommufd_set_dirty_tracking(IOMMUFDBackend *be, uint32_t hwpt_id, bool on, GError **errp)
+{
+    struct iommu_hwpt_set_dirty_tracking set = {
+        .size = sizeof(set),
+        .flags = on ? IOMMU_HWPT_DIRTY_TRACKING_ENABLE : 0,
+        .hwpt_id = hwpt_id,
+    };
+
+    TRACE("iommufd_backend_set_dirty", "%s hwpt %u %d", be->parent.id, hwpt_id, on);
+    return iommufd_call(be, IOMMU_HWPT_SET_DIRTY_TRACKING, &set, errp);
+}
+
+bool iommufd_get_dirty_bitmap(IOMMUFDBackend *be, uint32_t hwpt_id, uint64_t iova, uint64_t length,
+                              uint64_t page_size, bool clear, uint64_t *bitmap, GError **errp)
+{
+    struct iommu_hwpt_get_dirty_bitmap get = {
+        .size = sizeof(get),
+        .hwpt_id = hwpt_id,
+        .flags = clear ? 0 : IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR,
+        .iova = iova,
+        .length = length,
+        .page_size = page_size,
+        .data = (uintptr_t)bitmap,
+    };
+
+    return iommufd_call(be, IOMMU_HWPT_GET_DIRTY_BITMAP, &get, errp);
+}
+
+int iommufd_device_attach(IOMMUFDBackend *be, int fd, uint32_t *pt_id, GError **errp)
+{
+    struct vfio_device_attach_iommufd_pt attach = {
+        .argsz = VFIO_ATTACH_IOMMUFD_PT_ARGSZ,
+        .pt_id = *pt_id,
+    };
+    int ret = 0;
+
+    if (hostcalls->ioctl(fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach)) {
+        ret = -errno;
+        error_set_errno(errp, -ret, "%s: VFIO_DEVICE_ATTACH_IOMMUFD_PT (to %u) failed",
+                        be->parent.id, *pt_id);
+    }
+    TRACE("iommufd_backend_attach", "%s fd %d pt %u: %s", be->parent.id, fd, *pt_id,
+          ret ? g_strerror(-ret) : "done");
+    *pt_id = attach.pt_id;
+    return ret;
+}
+
+bool iommufd_device_detach(IOMMUFDBackend *be, int fd, GError **errp)
+{
+    struct vfio_device_detach_iommufd_pt detach = { .argsz = VFIO_DETACH_IOMMUFD_PT_ARGSZ };
+
+    TRACE("iommufd_backend_detach", "%s fd %d", be->parent.id, fd);
+    return !hostcalls->ioctl(fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach) ||
+           error_set_errno(errp, errno, "%s: VFIO_DEVICE_DETACH_IOMMUFD_PT failed", be->parent.id);
+}
+
+/* ---- what the kernel has ---- */
+
+/* A structure too short for any command is refused, but a command that is not there is ENOTTY. */
+static void probe_commands(IOMMUFDBackend *be)
+{
+    g_autoptr(GString) missing = g_string_new(NULL);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
+        uint32_t size = sizeof(size);
+
+        if (commands[i].since && hostcalls->ioctl(be->fd, commands[i].request, &size) &&
+            errno == ENOTTY) {
+            be->missing |= 1U << i;
+            g_string_append_printf(missing, "%s%s", missing->len ? " " : "", commands[i].name);
+        }
+    }
+    be->missing_names = g_string_free(g_steal_pointer(&missing), FALSE);
+    TRACE("iommufd_backend_probe", "%s misses: %s", be->parent.id, be->missing_names);
+}
+
+bool iommufd_has(IOMMUFDBackend *be, unsigned long request)
+{
+    return !(be->missing >> (find_command(request) - commands) & 1);
+}
+
 /* ---- the descriptor ---- */
 
 static int open_dev_iommu(IOMMUFDBackend *be, GError **errp)
@@ -246,11 +454,7 @@ void iommufd_backend_disconnect(IOMMUFDBackend *be)
 /* Reading an option changes nothing, and no other device has a command of that number. */
 static bool check_given_fd(IOMMUFDBackend *be, GError **errp)
 {
-    struct iommu_option option = {
-        .size = sizeof(option),
-        .option_id = IOMMU_OPTION_RLIMIT_MODE,
-        .op = IOMMU_OPTION_OP_GET,
-    };
+    uint64_t mode;
     struct stat st;
     guint64 fd;
 
@@ -262,7 +466,7 @@ static bool check_given_fd(IOMMUFDBackend *be, GError **errp)
         return error_set_errno(errp, errno, "%s: fd %s", be->parent.id, be->fd_name);
     }
     be->fd = (int)fd;
-    if (!S_ISCHR(st.st_mode) || !iommufd_call(be, IOMMU_OPTION, &option, NULL)) {
+    if (!S_ISCHR(st.st_mode) || !iommufd_option_get(be, IOMMU_OPTION_RLIMIT_MODE, 0, &mode, NULL)) {
         be->fd = -1;
         return error_set(errp, "%s: fd %s is not an open " DEV_IOMMU, be->parent.id, be->fd_name);
     }
@@ -273,17 +477,21 @@ static bool check_given_fd(IOMMUFDBackend *be, GError **errp)
 static bool iommufd_complete(UserObject *obj, GError **errp)
 {
     IOMMUFDBackend *be = IOMMUFD_BACKEND(obj);
-    int fd;
 
     if (be->fd_name) {
-        return check_given_fd(be, errp);
+        if (!check_given_fd(be, errp)) {
+            return false;
+        }
+        probe_commands(be);
+        return true;
     }
     /* Whether it can be opened is told now, not at the first device. */
-    fd = open_dev_iommu(be, errp);
-    if (fd < 0) {
+    be->fd = open_dev_iommu(be, errp);
+    if (be->fd < 0) {
         return false;
     }
-    host_fd_close(&fd);
+    probe_commands(be);
+    host_fd_close(&be->fd);
     return true;
 }
 

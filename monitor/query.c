@@ -5,6 +5,7 @@
 #include "core/accel.h"
 #include "core/machine.h"
 #include "hw/pci/pci.h"
+#include "hw/vfio/vfio.h"
 
 #define TARGET "x86_64"
 
@@ -36,6 +37,11 @@ static JsonNode *query_cpus_fast(JsonObject *args, GError **errp)
 static JsonNode *query_pci(JsonObject *args, GError **errp)
 {
     return node_of_array(pci_query());
+}
+
+static JsonNode *query_vfio(JsonObject *args, GError **errp)
+{
+    return node_of_array(vfio_query());
 }
 
 static JsonNode *query_memory_size_summary(JsonObject *args, GError **errp)
@@ -88,6 +94,7 @@ static JsonNode *query_machines(JsonObject *args, GError **errp)
 static const QMPCommand query_commands[] = {
     { "query-cpus-fast", query_cpus_fast },
     { "query-pci", query_pci },
+    { "x-query-vfio", query_vfio },
     { "query-memory-size-summary", query_memory_size_summary },
     { "query-target", query_target },
     { "query-machines", query_machines },

@@ -1,53 +1,141 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A container that is an IOAS of an iommufd object. */
+/*
+ * A container that is an IOAS of an iommufd object.
+ *
+ * Devices are attached to domains (the kernel's HWPTs), each an I/O page table that is filled with
+ * all that the IOAS maps.  A device takes the first domain that its IOMMU can use; where there is
+ * none, one is made for it, with dirty tracking wherever its IOMMU has that.  A domain goes with its
+ * last device.  Devices without an IOMMU of their own (mdevs) and kernels without domains that can
+ * be asked for (before Linux 6.7) are attached to the IOAS, and the kernel does what it can.
+ */
 #include "hw/vfio/container.h"
 
 #include <errno.h>
 
 #include "util/error.h"
-#include "util/hostcalls.h"
+#include "util/linux-iommufd.h"
 #include "util/trace.h"
+
+struct VFIODomain {
+    uint32_t hwpt_id;
+    bool dirty_tracking;
+    unsigned users;
+};
 
 typedef struct VFIOIOMMUFDContainer {
     VFIOContainer parent;
     IOMMUFDBackend *be;
     uint32_t ioas_id;
+    GPtrArray *domains; /* VFIODomain, in order of creation */
 } VFIOIOMMUFDContainer;
-
-static GPtrArray *containers; /* all there are */
 
 static VFIOIOMMUFDContainer *of(VFIOContainer *c)
 {
     return (VFIOIOMMUFDContainer *)c;
 }
 
-/* The kernel finds or makes the page table.  Page tables of our own go in here. */
-static bool attach_ioas(VFIOContainer *c, VFIODevice *dev, GError **errp)
-{
-    struct vfio_device_attach_iommufd_pt attach = {
-        .argsz = VFIO_ATTACH_IOMMUFD_PT_ARGSZ,
-        .pt_id = of(c)->ioas_id,
-    };
+/* ---- domains ---- */
 
-    if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach)) {
-        return error_set_errno(errp, errno, "error attach to IOAS %u of '%s'", of(c)->ioas_id,
-                               c->name);
+/* 1: attached; 0: does not fit; -1: the error. */
+static int try_domain(VFIOIOMMUFDContainer *c, VFIODomain *domain, VFIODevice *dev, GError **errp)
+{
+    uint32_t pt_id = domain->hwpt_id;
+    g_autoptr(GError) err = NULL;
+    int ret = iommufd_device_attach(c->be, dev->fd, &pt_id, &err);
+
+    if (!ret) {
+        domain->users++;
+        dev->domain = domain;
+        return 1;
     }
-    TRACE("iommufd_cdev_attach_ioas_hwpt", "%s ioas %u hwpt %u", dev->name, of(c)->ioas_id,
-          attach.pt_id);
-    return true;
+    if (ret == -EINVAL) {
+        return 0;
+    }
+    g_propagate_error(errp, g_steal_pointer(&err));
+    return -1;
 }
 
-static void detach_ioas(VFIOContainer *c, VFIODevice *dev)
+static void domain_put(VFIOIOMMUFDContainer *c, VFIODomain *domain)
 {
-    struct vfio_device_detach_iommufd_pt detach = { .argsz = VFIO_DETACH_IOMMUFD_PT_ARGSZ };
-
-    TRACE("iommufd_cdev_detach_ioas_hwpt", "%s ioas %u", dev->name, of(c)->ioas_id);
-    if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach)) {
-        warn_report("vfio %s: error detach from IOAS %u of '%s': %s", dev->name, of(c)->ioas_id,
-                    c->name, g_strerror(errno));
+    if (!domain->users) {
+        iommufd_destroy(c->be, domain->hwpt_id);
+        g_ptr_array_remove(c->domains, domain);
     }
 }
+
+static bool attach_ioas(VFIOIOMMUFDContainer *c, VFIODevice *dev, GError **errp)
+{
+    uint32_t pt_id = c->ioas_id;
+
+    return !iommufd_device_attach(c->be, dev->fd, &pt_id, errp);
+}
+
+static bool attach_new_domain(VFIOIOMMUFDContainer *c, VFIODevice *dev, GError **errp)
+{
+    g_autoptr(GError) err = NULL;
+    VFIODomain *domain;
+    uint64_t capabilities;
+    uint32_t type, id;
+    bool dirty;
+    int ret;
+
+    if (!iommufd_get_hw_info(c->be, dev->devid, &type, &capabilities, &err)) {
+        if (errno == ENOENT) { /* an mdev */
+            return attach_ioas(c, dev, errp);
+        }
+        g_propagate_error(errp, g_steal_pointer(&err));
+        return false;
+    }
+    dirty = capabilities & IOMMU_HW_CAP_DIRTY_TRACKING;
+    if (!iommufd_hwpt_alloc(c->be, dev->devid, c->ioas_id,
+                            dirty ? IOMMU_HWPT_ALLOC_DIRTY_TRACKING : 0, &id, errp)) {
+        return false;
+    }
+    domain = g_new0(VFIODomain, 1);
+    domain->hwpt_id = id;
+    domain->dirty_tracking = dirty;
+    g_ptr_array_add(c->domains, domain);
+    ret = try_domain(c, domain, dev, errp);
+    if (!ret) {
+        error_set(errp, "%s: the kernel refuses the device the domain %u that was made for it",
+                  c->parent.name, id);
+    }
+    if (ret <= 0) {
+        domain_put(c, domain);
+    }
+    return ret > 0;
+}
+
+static bool attach(VFIOContainer *parent, VFIODevice *dev, GError **errp)
+{
+    VFIOIOMMUFDContainer *c = of(parent);
+    int ret = 0;
+
+    if (!iommufd_has(c->be, IOMMU_HWPT_ALLOC) || !iommufd_has(c->be, IOMMU_GET_HW_INFO)) {
+        return attach_ioas(c, dev, errp);
+    }
+    for (guint i = 0; i < c->domains->len && !ret; i++) {
+        ret = try_domain(c, c->domains->pdata[i], dev, errp);
+    }
+    return ret ? ret > 0 : attach_new_domain(c, dev, errp);
+}
+
+static void detach(VFIOContainer *parent, VFIODevice *dev)
+{
+    VFIOIOMMUFDContainer *c = of(parent);
+    VFIODomain *domain = g_steal_pointer(&dev->domain);
+    g_autoptr(GError) err = NULL;
+
+    if (!iommufd_device_detach(c->be, dev->fd, &err)) {
+        warn_report("vfio %s: %s", dev->name, err->message);
+    }
+    if (domain) {
+        domain->users--;
+        domain_put(c, domain);
+    }
+}
+
+/* ---- mappings ---- */
 
 static IOVARange *iova_ranges(VFIOContainer *c, size_t *n, uint64_t *alignment, GError **errp)
 {
@@ -57,6 +145,9 @@ static IOVARange *iova_ranges(VFIOContainer *c, size_t *n, uint64_t *alignment, 
 static bool map(VFIOContainer *c, uint64_t iova, uint64_t length, void *host, int fd,
                 uint64_t start, bool readonly, GError **errp)
 {
+    if (!iommufd_has(of(c)->be, IOMMU_IOAS_MAP_FILE)) {
+        fd = -1;
+    }
     return fd < 0 ? iommufd_ioas_map(of(c)->be, of(c)->ioas_id, iova, length, host, readonly, errp)
                   : iommufd_ioas_map_file(of(c)->be, of(c)->ioas_id, iova, length, fd, start,
                                           readonly, errp);
@@ -67,16 +158,50 @@ static bool unmap(VFIOContainer *c, uint64_t iova, uint64_t length, GError **err
     return iommufd_ioas_unmap(of(c)->be, of(c)->ioas_id, iova, length, errp);
 }
 
+/* ---- life ---- */
+
 static void container_free(VFIOContainer *c)
 {
     iommufd_destroy(of(c)->be, of(c)->ioas_id);
-    g_ptr_array_remove(containers, c);
+    g_ptr_array_unref(of(c)->domains);
     g_free(c);
 }
 
+/* ---- x-query-vfio ---- */
+
+static void describe(const VFIOContainer *parent, JsonObject *o)
+{
+    const VFIOIOMMUFDContainer *c = (const VFIOIOMMUFDContainer *)parent;
+    JsonArray *list = json_array_new();
+
+    for (guint i = 0; i < c->domains->len; i++) {
+        const VFIODomain *domain = c->domains->pdata[i];
+        JsonObject *d = json_object_new();
+
+        json_object_set_int_member(d, "hwpt-id", domain->hwpt_id);
+        json_object_set_boolean_member(d, "dirty-tracking", domain->dirty_tracking);
+        json_object_set_int_member(d, "users", domain->users);
+        json_array_add_object_element(list, d);
+    }
+    json_object_set_int_member(o, "ioas-id", c->ioas_id);
+    json_object_set_array_member(o, "domains", list);
+    json_object_set_string_member(o, "kernel-lacks", c->be->missing_names);
+}
+
+static void describe_device(const VFIOContainer *c, const VFIODevice *dev, JsonObject *o)
+{
+    json_object_set_int_member(o, "devid", dev->devid);
+    if (dev->domain) {
+        json_object_set_int_member(o, "hwpt-id", dev->domain->hwpt_id);
+    }
+}
+
 static const VFIOContainerOps iommufd_container_ops = {
-    .attach = attach_ioas,
-    .detach = detach_ioas,
+    .type = "iommufd",
+    .describe = describe,
+    .describe_device = describe_device,
+    .attach = attach,
+    .detach = detach,
     .iova_ranges = iova_ranges,
     .map = map,
     .unmap = unmap,
@@ -88,13 +213,11 @@ VFIOContainer *vfio_container_of_iommufd(IOMMUFDBackend *be, GError **errp)
     VFIOIOMMUFDContainer *c;
     uint32_t ioas_id;
 
-    if (!containers) {
-        containers = g_ptr_array_new();
-    }
-    for (guint i = 0; i < containers->len; i++) {
-        c = containers->pdata[i];
-        if (c->be == be) {
-            return &c->parent;
+    for (guint i = 0; vfio_containers && i < vfio_containers->len; i++) {
+        VFIOContainer *other = vfio_containers->pdata[i];
+
+        if (other->ops == &iommufd_container_ops && of(other)->be == be) {
+            return other;
         }
     }
     if (!iommufd_ioas_alloc(be, &ioas_id, errp)) {
@@ -103,8 +226,8 @@ VFIOContainer *vfio_container_of_iommufd(IOMMUFDBackend *be, GError **errp)
     c = g_new0(VFIOIOMMUFDContainer, 1);
     c->be = be;
     c->ioas_id = ioas_id;
+    c->domains = g_ptr_array_new_with_free_func(g_free);
     vfio_container_init(&c->parent, &iommufd_container_ops, be->parent.id);
     c->parent.map_wait = be->map_wait;
-    g_ptr_array_add(containers, c);
     return &c->parent;
 }

@@ -21,6 +21,8 @@
 #include "util/error.h"
 #include "util/trace.h"
 
+GPtrArray *vfio_containers;
+
 /* ---- guest memory ---- */
 
 /* The pages that lie wholly in the range; false if there are none that can be mapped. */
@@ -188,6 +190,10 @@ static bool refresh_ranges(VFIOContainer *c, GError **errp)
 
 void vfio_container_init(VFIOContainer *c, const VFIOContainerOps *ops, const char *name)
 {
+    if (!vfio_containers) {
+        vfio_containers = g_ptr_array_new();
+    }
+    g_ptr_array_add(vfio_containers, c);
     c->ops = ops;
     c->name = g_strdup(name);
     c->extents = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
@@ -206,6 +212,7 @@ void vfio_container_put(VFIOContainer *c)
     }
     g_clear_pointer(&c->mapper, vfio_mapper_cancel);
     memory_listener_unregister(&c->listener);
+    g_ptr_array_remove(vfio_containers, c);
     g_hash_table_unref(c->extents);
     g_free(c->ranges);
     g_free(c->name);

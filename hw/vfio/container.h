@@ -12,6 +12,7 @@
 typedef struct VFIOMapper VFIOMapper;
 
 typedef struct VFIOContainerOps {
+    const char *type; /* "iommufd", "type1" */
     /* Lets the device at what is mapped, and takes it away again. */
     bool (*attach)(VFIOContainer *c, VFIODevice *dev, GError **errp);
     void (*detach)(VFIOContainer *c, VFIODevice *dev);
@@ -27,6 +28,9 @@ typedef struct VFIOContainerOps {
     bool (*unmap)(VFIOContainer *c, uint64_t iova, uint64_t length, GError **errp);
     /* Nothing is mapped or attached any more, the common part is gone; frees the rest. */
     void (*free)(VFIOContainer *c);
+    /* What x-query-vfio says of it and of a device beyond what is the same for all; may be NULL. */
+    void (*describe)(const VFIOContainer *c, JsonObject *o);
+    void (*describe_device)(const VFIOContainer *c, const VFIODevice *dev, JsonObject *o);
     /* A device's memory can be mapped where it has no file but an address. */
     bool maps_device_memory_by_address;
 } VFIOContainerOps;
@@ -35,7 +39,7 @@ typedef struct VFIOContainerOps {
 typedef struct VFIOExtent {
     uint64_t addr;         /* of the memory range that it serves */
     uint64_t iova, length; /* the pages that lie wholly in that */
-    bool mapped;           /* false: not yet, or the mapper failed */
+    gint mapped;           /* atomic; false: not yet, or the mapper failed */
 } VFIOExtent;
 
 struct VFIOContainer {
@@ -51,7 +55,10 @@ struct VFIOContainer {
     bool collecting;    /* extents go to the mapper, which has not started yet */
     bool map_wait;      /* they are mapped before the guest runs, not behind its boot */
     bool p2p_warned;
+    gint64 map_time; /* us that the mapper's maps took; 0 while it is busy */
 };
+
+extern GPtrArray *vfio_containers; /* VFIOContainer: all there are; NULL before the first */
 
 /* Fills the common part of a zeroed container that nobody uses yet. */
 void vfio_container_init(VFIOContainer *c, const VFIOContainerOps *ops, const char *name);
@@ -81,6 +88,8 @@ void vfio_mapper_add(VFIOMapper *m, VFIOExtent *e, const MemoryRange *r);
  * status 1 and the message, which begins with @prefix.  NULL: the caller is waiting and is told.
  */
 void vfio_mapper_start(VFIOMapper *m, const char *prefix);
+/* Bytes of RAM that have got their pages so far. */
+uint64_t vfio_mapper_populated(VFIOMapper *m);
 /* Waits for the end, which is at once when it was not started, and frees it; false if what it was
  * to map is not all mapped. */
 bool vfio_mapper_finish(VFIOMapper *m, GError **errp);

@@ -15,7 +15,7 @@
 #include "util/hostcalls.h"
 #include "util/trace.h"
 
-static GPtrArray *vfio_devices; /* all that are attached; borrowed */
+GPtrArray *vfio_devices;
 
 static bool check_not_attached(VFIODevice *dev, GError **errp)
 {

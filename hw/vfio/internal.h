@@ -5,6 +5,9 @@
 
 #include "hw/vfio/vfio.h"
 
+/* device.c: all that are attached; NULL before the first. */
+extern GPtrArray *vfio_devices;
+
 /* cdev.c: the open cdev of the device in that folder of sysfs, or -1. */
 int vfio_cdev_open(const char *sysfs, GError **errp);
 

@@ -26,10 +26,12 @@ struct VFIOMapper {
     FlatView *view;
     GArray *jobs; /* the thread's from the start on */
     char *prefix;
-    GError *error; /* the thread's until it has ended */
-    GMutex lock;   /* of the cond; innermost */
+    gint64 map_time; /* us; this and the error are the thread's until it has ended */
+    GError *error;
+    GMutex lock; /* of the cond; innermost */
     GCond cond;
     gint started, cancelled; /* atomic; set under the lock */
+    gint chunks;             /* atomic: so many are populated */
 };
 
 static bool cancelled(VFIOMapper *m)
@@ -49,6 +51,7 @@ static void populate(VFIOMapper *m)
         for (uint64_t at = 0; block && at < ranges[i].size && !cancelled(m); at += CHUNK) {
             ram_block_populate_huge(block, (uint64_t)(host + at - (char *)block->host),
                                     MIN(CHUNK, ranges[i].size - at));
+            g_atomic_int_inc(&m->chunks);
         }
     }
 }
@@ -65,14 +68,17 @@ static bool await_start(VFIOMapper *m)
 
 static bool map_all(VFIOMapper *m)
 {
+    gint64 t0 = g_get_monotonic_time();
+
     for (guint i = 0; i < m->jobs->len && !cancelled(m); i++) {
         Job *job = &g_array_index(m->jobs, Job, i);
 
         if (!vfio_container_map(m->container, job->extent, &job->range, &m->error)) {
             return false;
         }
-        job->extent->mapped = true;
+        g_atomic_int_set(&job->extent->mapped, true);
     }
+    m->map_time = g_get_monotonic_time() - t0;
     return true;
 }
 
@@ -87,6 +93,11 @@ static void *mapper_thread(void *opaque)
     }
     TRACE("vfio_mapper_end", "%s: %u extents", m->container->name, m->jobs->len);
     return NULL;
+}
+
+uint64_t vfio_mapper_populated(VFIOMapper *m)
+{
+    return (uint64_t)g_atomic_int_get(&m->chunks) * CHUNK;
 }
 
 static void mapper_free(VFIOMapper *m)
@@ -147,6 +158,7 @@ bool vfio_mapper_finish(VFIOMapper *m, GError **errp)
     }
     g_thread_join(m->thread);
     ok = !m->error;
+    m->container->map_time = m->map_time;
     if (!ok) {
         g_propagate_error(errp, g_steal_pointer(&m->error));
     }

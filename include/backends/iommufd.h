@@ -17,6 +17,8 @@ typedef struct IOMMUFDBackend {
     bool map_wait; /* property: the guest starts when its memory is mapped, not before */
     bool fd_given; /* never closed by disconnect */
     unsigned users;
+    uint32_t missing;    /* bit n: the kernel lacks the n-th command of iommufd.c's table */
+    char *missing_names; /* property, the same in words */
 } IOMMUFDBackend;
 
 typedef UserObjectClass IOMMUFDBackendClass;
@@ -28,6 +30,8 @@ GType iommufd_backend_get_type(void);
 /* Users are counted: the first opens /dev/iommu, the last closes it. */
 bool iommufd_backend_connect(IOMMUFDBackend *be, GError **errp);
 void iommufd_backend_disconnect(IOMMUFDBackend *be);
+/* Whether the kernel has the command (IOMMU_HWPT_ALLOC, …). */
+bool iommufd_has(IOMMUFDBackend *be, unsigned long request);
 
 bool iommufd_ioas_alloc(IOMMUFDBackend *be, uint32_t *ioas_id, GError **errp);
 /* IOMMU_DESTROY of any object; a failure is reported as a warning. */
@@ -52,5 +56,50 @@ bool iommufd_ioas_map_file(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, 
 /* Whole areas only, just as they were mapped. */
 bool iommufd_ioas_unmap(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, uint64_t length,
                         GError **errp);
+/* Which ranges an IOAS may be narrowed to by a later attach; @n 0: no restriction. */
+bool iommufd_ioas_allow_iovas(IOMMUFDBackend *be, uint32_t ioas_id, const IOVARange *ranges,
+                              uint32_t n, GError **errp);
+/* Maps what one IOAS has in another, or in itself; the source must be mapped without a hole. */
+bool iommufd_ioas_copy(IOMMUFDBackend *be, uint32_t to_ioas, uint64_t to_iova, uint32_t from_ioas,
+                       uint64_t from_iova, uint64_t length, bool readonly, GError **errp);
+/*
+ * IOMMU_OPTION_RLIMIT_MODE of the whole (@id 0; to set it needs CAP_SYS_RESOURCE and no object may
+ * be there), or HUGE_PAGES of an IOAS.
+ */
+bool iommufd_option_get(IOMMUFDBackend *be, uint32_t option, uint32_t id, uint64_t *value,
+                        GError **errp);
+bool iommufd_option_set(IOMMUFDBackend *be, uint32_t option, uint32_t id, uint64_t value,
+                        GError **errp);
+/*
+ * Moves the accounting of pinned memory to this process (Linux 6.13).  Refused with EINVAL while
+ * anything is mapped by address or from a dma-buf.
+ */
+bool iommufd_ioas_change_process(IOMMUFDBackend *be, GError **errp);
+
+/*
+ * What the IOMMU in front of a bound device is (enum iommu_hw_info_type) and can do
+ * (IOMMU_HW_CAP_*), Linux 6.7.  An mdev has none: ENOENT.
+ */
+bool iommufd_get_hw_info(IOMMUFDBackend *be, uint32_t dev_id, uint32_t *type,
+                         uint64_t *capabilities, GError **errp);
+/* A domain for the device, filled with all that the IOAS @pt_id maps (Linux 6.7). */
+bool iommufd_hwpt_alloc(IOMMUFDBackend *be, uint32_t dev_id, uint32_t pt_id, uint32_t flags,
+                        uint32_t *hwpt_id, GError **errp);
+/* Switching it on forgets what was dirty. */
+bool iommufd_set_dirty_tracking(IOMMUFDBackend *be, uint32_t hwpt_id, bool on, GError **errp);
+/*
+ * Sets bits for what devices wrote since it was last cleared: bit 0 is @iova, one bit for
+ * @page_size bytes; never clears a bit of @bitmap.  The range must be mapped without a hole.
+ */
+bool iommufd_get_dirty_bitmap(IOMMUFDBackend *be, uint32_t hwpt_id, uint64_t iova, uint64_t length,
+                              uint64_t page_size, bool clear, uint64_t *bitmap, GError **errp);
+
+/*
+ * VFIO_DEVICE_ATTACH_IOMMUFD_PT of the bound cdev @fd: to an IOAS (then *pt_id becomes the domain
+ * that the kernel chose) or a domain.  0, or -errno and the error: -EINVAL says that the device and
+ * the domain do not fit, all else is final.
+ */
+int iommufd_device_attach(IOMMUFDBackend *be, int fd, uint32_t *pt_id, GError **errp);
+bool iommufd_device_detach(IOMMUFDBackend *be, int fd, GError **errp);
 
 #endif

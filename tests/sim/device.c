@@ -22,6 +22,7 @@ static int dev_bind(SimDevice *dev, void *arg)
     sim_iommu_get();
     dev->bound = true;
     dev->devid = b->out_devid = sim_object_new(OBJ_DEVICE);
+    sim_object(dev->devid, OBJ_DEVICE)->dev = dev;
     return 0;
 }
 
@@ -29,9 +30,8 @@ static void detach(SimDevice *dev)
 {
     Object *hwpt = sim_object(dev->hwpt, OBJ_HWPT);
 
-    if (hwpt && !--hwpt->users) { /* made for it, gone with it */
-        sim_object(hwpt->ioas, OBJ_IOAS)->users--;
-        sim_object_free(hwpt);
+    if (hwpt && !--hwpt->users && !hwpt->manual) {
+        sim_hwpt_free(hwpt);
     }
     dev->hwpt = 0;
 }
@@ -39,17 +39,22 @@ static void detach(SimDevice *dev)
 static int dev_attach(SimDevice *dev, void *arg)
 {
     struct vfio_device_attach_iommufd_pt *a = arg;
-    Object *ioas = sim_object(a->pt_id, OBJ_IOAS);
-    uint32_t id;
+    Object *hwpt = sim_object(a->pt_id, OBJ_HWPT);
+    uint32_t id = a->pt_id;
 
     sim_note("ATTACH %u", a->pt_id);
-    if (a->flags) {
+    if (a->flags || (hwpt && (dev->mdev || (hwpt->dev && hwpt->dev->iommu != dev->iommu)))) {
         return fail(EINVAL);
     }
-    if (!ioas) {
+    if (!hwpt && !sim_object(a->pt_id, OBJ_IOAS)) {
         return fail(ENOENT);
     }
-    id = sim_hwpt_of(a->pt_id);
+    if (dev->mdev) {
+        return 0;
+    }
+    if (!hwpt) {
+        id = sim_hwpt_of(a->pt_id);
+    }
     sim_object(id, OBJ_HWPT)->users++;
     detach(dev);
     dev->hwpt = a->pt_id = id;

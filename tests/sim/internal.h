@@ -29,7 +29,9 @@ typedef enum { OBJ_FREE, OBJ_IOAS, OBJ_HWPT, OBJ_DEVICE } ObjectKind;
 
 typedef struct Object {
     ObjectKind kind;
-    uint32_t ioas; /* of an HWPT */
+    uint32_t ioas;  /* of an HWPT */
+    bool manual;    /* an HWPT that was asked for, and stays until it is destroyed */
+    SimDevice *dev; /* of a device; an HWPT's is that which it was made for */
     unsigned users;
     GArray *extents; /* of an IOAS */
 } Object;
@@ -44,6 +46,7 @@ uint32_t sim_object_new(ObjectKind kind);
 void sim_object_free(Object *o);
 /* The automatic domain of an IOAS: the one there is, or a new one. */
 uint32_t sim_hwpt_of(uint32_t ioas);
+void sim_hwpt_free(Object *hwpt);
 
 /* ---- device.c ---- */
 

@@ -69,7 +69,9 @@ uint32_t sim_hwpt_of(uint32_t ioas)
     uint32_t id;
 
     for (id = 1; id < ctx.objects->len; id++) {
-        if (sim_object(id, OBJ_HWPT) && sim_object(id, OBJ_HWPT)->ioas == ioas) {
+        const Object *o = sim_object(id, OBJ_HWPT);
+
+        if (o && o->ioas == ioas && !o->manual) {
             return id;
         }
     }
@@ -77,6 +79,12 @@ uint32_t sim_hwpt_of(uint32_t ioas)
     sim_object(id, OBJ_HWPT)->ioas = ioas;
     sim_object(ioas, OBJ_IOAS)->users++;
     return id;
+}
+
+void sim_hwpt_free(Object *hwpt)
+{
+    sim_object(hwpt->ioas, OBJ_IOAS)->users--;
+    sim_object_free(hwpt);
 }
 
 /* ---- commands ---- */
@@ -94,7 +102,11 @@ static int cmd_destroy(void *arg)
     if (o->users || o->kind == OBJ_DEVICE) {
         return fail(EBUSY);
     }
-    sim_object_free(o);
+    if (o->kind == OBJ_HWPT) {
+        sim_hwpt_free(o);
+    } else {
+        sim_object_free(o);
+    }
     return 0;
 }
 
@@ -228,6 +240,51 @@ static int cmd_option(void *arg)
     return 0;
 }
 
+static int cmd_get_hw_info(void *arg)
+{
+    struct iommu_hw_info *info = arg;
+    const Object *o = sim_object(info->dev_id, OBJ_DEVICE);
+
+    sim_note("IOMMU_GET_HW_INFO %u", info->dev_id);
+    if (info->flags) {
+        return fail(EOPNOTSUPP);
+    }
+    if (!o || o->dev->mdev) {
+        return fail(ENOENT);
+    }
+    info->out_capabilities = o->dev->dirty_tracking ? IOMMU_HW_CAP_DIRTY_TRACKING : 0;
+    return 0;
+}
+
+static int cmd_hwpt_alloc(void *arg)
+{
+    struct iommu_hwpt_alloc *a = arg;
+    const Object *o = sim_object(a->dev_id, OBJ_DEVICE);
+    SimDevice *dev = o ? o->dev : NULL;
+    Object *hwpt;
+
+    if (a->__reserved || a->flags & ~(uint32_t)IOMMU_HWPT_ALLOC_DIRTY_TRACKING) {
+        return fail(EOPNOTSUPP);
+    }
+    if (!dev || dev->mdev) {
+        return fail(ENOENT);
+    }
+    if (!sim_object(a->pt_id, OBJ_IOAS)) {
+        return fail(EINVAL);
+    }
+    if (a->flags && !dev->dirty_tracking) {
+        return fail(EOPNOTSUPP);
+    }
+    a->out_hwpt_id = sim_object_new(OBJ_HWPT);
+    sim_note("IOMMU_HWPT_ALLOC %u %u flags %u = %u", a->dev_id, a->pt_id, a->flags, a->out_hwpt_id);
+    hwpt = sim_object(a->out_hwpt_id, OBJ_HWPT);
+    hwpt->manual = true;
+    hwpt->dev = dev;
+    hwpt->ioas = a->pt_id;
+    sim_object(a->pt_id, OBJ_IOAS)->users++;
+    return 0;
+}
+
 static const struct {
     unsigned long request;
     size_t size;
@@ -240,12 +297,21 @@ static const struct {
     { IOMMU_IOAS_MAP_FILE, sizeof(struct iommu_ioas_map_file), cmd_map_file },
     { IOMMU_IOAS_UNMAP, sizeof(struct iommu_ioas_unmap), cmd_unmap },
     { IOMMU_OPTION, sizeof(struct iommu_option), cmd_option },
+    { IOMMU_GET_HW_INFO, sizeof(struct iommu_hw_info), cmd_get_hw_info },
+    { IOMMU_HWPT_ALLOC, sizeof(struct iommu_hwpt_alloc), cmd_hwpt_alloc },
 };
+
+static unsigned long lacks;
+
+void sim_iommu_lacks(unsigned long request)
+{
+    lacks = request;
+}
 
 int sim_iommu_ioctl(unsigned long request, void *arg)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(iommu_commands); i++) {
-        if (iommu_commands[i].request == request) {
+        if (iommu_commands[i].request == request && request != lacks) {
             return *(uint32_t *)arg == iommu_commands[i].size ? iommu_commands[i].run(arg)
                                                               : fail(EINVAL);
         }

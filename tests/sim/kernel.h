@@ -41,8 +41,11 @@ typedef struct SimDevice {
     } irqs[VFIO_PCI_NUM_IRQS];
     unsigned vectors_max; /* that can be had; 0: all */
     bool no_unmask_eventfd;
-    SimSlot *slot; /* NULL: it has no hot reset */
-    unsigned busy; /* so many resets fail with EAGAIN first */
+    bool mdev;           /* no IOMMU */
+    unsigned iommu;      /* devices of different ones share no domain */
+    bool dirty_tracking; /* that IOMMU has it */
+    SimSlot *slot;       /* NULL: it has no hot reset */
+    unsigned busy;       /* so many resets fail with EAGAIN first */
     /* state */
     bool bound;
     uint32_t devid, hwpt;
@@ -72,6 +75,8 @@ uint32_t sim_region_peek(SimDevice *dev, unsigned index, uint64_t addr);
 
 /* One line a call since the last time; g_free it. */
 char *sim_take_log(void);
+/* The kernel has not heard of that command of /dev/iommu; 0: it knows all again. */
+void sim_iommu_lacks(unsigned long request);
 /* Puts a line of the test's own into the log. */
 void sim_note(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 /* The @nth call from now on fails with EIO (1: the next one; 0: none), once. */

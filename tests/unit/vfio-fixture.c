@@ -299,29 +299,34 @@ static void make_machine(void)
     g_assert_true(user_object_add(opts, &err));
 }
 
-/* Where the test finds "0000:02:00.0" with its cdev 510:7. */
-static void make_sysfs(char *top)
-{
-    g_autofree char *dir = NULL, *dev = NULL;
+/* Where the test finds "0000:02:00.0" with its cdev 510:7, and two more. */
+static const struct {
+    const char *name;
+    unsigned minor;
+} in_sysfs[] = { { "0000:02:00.0", 7 }, { "0000:03:00.0", 8 }, { "0000:04:00.0", 9 } };
 
-    sysfs = g_build_filename(top, "0000:02:00.0", NULL);
-    dir = g_build_filename(sysfs, "vfio-dev", "vfio7", NULL);
-    dev = g_build_filename(dir, "dev", NULL);
+static void make_sysfs(const char *top, const char *name, unsigned minor)
+{
+    g_autofree char *cdev = g_strdup_printf("vfio%u", minor);
+    g_autofree char *dir = g_build_filename(top, name, "vfio-dev", cdev, NULL);
+    g_autofree char *dev = g_build_filename(dir, "dev", NULL);
+    g_autofree char *number = g_strdup_printf("%u:%u\n", SIM_MAJOR, minor);
+
     g_assert_cmpint(g_mkdir_with_parents(dir, 0700), ==, 0);
-    g_assert_true(g_file_set_contents(dev, "510:7\n", -1, NULL));
+    g_assert_true(g_file_set_contents(dev, number, -1, NULL));
 }
 
-static void remove_sysfs(char *top)
+static void remove_sysfs(const char *path)
 {
-    static const char *const parts[] = { "vfio-dev/vfio7/dev", "vfio-dev/vfio7", "vfio-dev", "" };
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    const char *name;
 
-    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
-        g_autofree char *path = g_build_filename(sysfs, parts[i], NULL);
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *inside = g_build_filename(path, name, NULL);
 
-        g_remove(path);
+        remove_sysfs(inside);
     }
-    g_rmdir(top);
-    g_free(sysfs);
+    g_remove(path);
 }
 
 int vfio_test_run(int argc, char **argv, void (*add)(void))
@@ -331,9 +336,13 @@ int vfio_test_run(int argc, char **argv, void (*add)(void))
 
     g_test_init(&argc, &argv, NULL);
     make_machine();
-    make_sysfs(top);
+    for (size_t i = 0; i < G_N_ELEMENTS(in_sysfs); i++) {
+        make_sysfs(top, in_sysfs[i].name, in_sysfs[i].minor);
+    }
+    sysfs = g_build_filename(top, in_sysfs[0].name, NULL);
     add();
     ret = g_test_run();
     remove_sysfs(top);
+    g_free(sysfs);
     return ret;
 }

@@ -19,7 +19,9 @@ static void test_order(void)
                              "KVM add\n"
                              "IOMMU_IOAS_ALLOC = 1\n"
                              "BIND\n"
-                             "ATTACH 1\n"
+                             "IOMMU_GET_HW_INFO 2\n"
+                             "IOMMU_HWPT_ALLOC 2 1 flags 0 = 3\n"
+                             "ATTACH 3\n"
                              "IOMMU_IOAS_IOVA_RANGES 1\n"
                              "IOMMU_IOAS_IOVA_RANGES 1\n"
                              "IOMMU_IOAS_MAP_FILE 1 0x0+0xa0000 from 0x0\n"
@@ -31,6 +33,7 @@ static void test_order(void)
                              "SET_IRQS 0 unmask 0+1 e\n";
     static const char down[] = "SET_IRQS 0 trigger 0+0 \n"
                                "DETACH\n"
+                               "IOMMU_DESTROY 3\n"
                                "IOMMU_IOAS_UNMAP 1 0x200000+0x100000\n"
                                "IOMMU_IOAS_UNMAP 1 0x100000+0x100000\n"
                                "IOMMU_IOAS_UNMAP 1 0x0+0xa0000\n"

@@ -7,11 +7,14 @@
 #ifndef VIADUCT_HW_VFIO_VFIO_H
 #define VIADUCT_HW_VFIO_VFIO_H
 
+#include <json-glib/json-glib.h>
+
 #include "backends/iommufd.h"
 #include "core/memory.h"
 #include "util/linux-vfio.h"
 
 typedef struct VFIOContainer VFIOContainer;
+typedef struct VFIODomain VFIODomain;
 
 typedef struct VFIORegionArea {
     uint64_t offset, size;
@@ -36,7 +39,8 @@ typedef struct VFIODevice {
     VFIORegion *regions;
     IOMMUFDBackend *iommufd; /* NULL: not connected */
     VFIOContainer *container;
-    bool accel_told; /* the accelerator has the descriptor */
+    VFIODomain *domain; /* of the container; NULL: none of its own */
+    bool accel_told;    /* the accelerator has the descriptor */
 } VFIODevice;
 
 /*
@@ -83,5 +87,11 @@ int vfio_device_set_irqs(VFIODevice *dev, unsigned index, uint32_t action, unsig
                          unsigned count, const int32_t *fds, GError **errp);
 /* Turns the index off as a whole. */
 bool vfio_disable_irqindex(VFIODevice *dev, unsigned index, GError **errp);
+
+/*
+ * x-query-vfio's answer: an array of containers with their addresses, extents, bytes (all, those
+ * that have pages, those that are mapped), map time in microseconds, domains and devices.
+ */
+JsonArray *vfio_query(void);
 
 #endif
