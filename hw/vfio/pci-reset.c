@@ -170,9 +170,7 @@ static ResetResult hot_reset(VFIOPCIDevice *vdev, GError **errp)
         VFIOPCIDevice *other = affected->pdata[i];
 
         other->use = ok ? VFIO_CLEAN : other->use;
-        if (other != vdev) {
-            resume(other);
-        }
+        resume(other);
     }
     TRACE("vfio_pci_hot_reset", "%s %s", vdev->vbasedev->name, ok ? "done" : err->message);
     return ok ? RESET_DONE : failed(errp, g_steal_pointer(&err));
@@ -213,6 +211,17 @@ static ResetResult reset(VFIOPCIDevice *vdev, GError **errp)
     return ret;
 }
 
+/* With a function that has a reset of its own, those are complete that waited for it. */
+static void reset_waiting(Device *dev, void *opaque)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (dev != opaque && G_TYPE_CHECK_INSTANCE_TYPE(dev, TYPE_VFIO_PCI) &&
+        VFIO_PCI(dev)->use == VFIO_QUIET) {
+        hot_reset(VFIO_PCI(dev), &err);
+    }
+}
+
 void vfio_pci_reset(PCIDevice *pdev)
 {
     VFIOPCIDevice *vdev = VFIO_PCI(pdev);
@@ -236,4 +245,5 @@ void vfio_pci_reset(PCIDevice *pdev)
         vfio_pci_warn_once(vdev, VFIO_WARN_RESET, err);
     }
     resume(vdev);
+    device_foreach(reset_waiting, vdev);
 }

@@ -283,6 +283,27 @@ static void test_slot(void)
     unplug_two();
 }
 
+/* The last one has a reset of its own, and is taken along with the one that waits for it. */
+static void test_slot_mixed(void)
+{
+    g_autofree char *log = NULL;
+
+    has_run();
+    plug_two();
+    device_destroy(DEVICE(devices[1]));
+    sim->flags |= VFIO_DEVICE_FLAGS_RESET;
+    pci_set_long(sim->config + DEVCAP, PCI_EXP_DEVCAP_FLR);
+    devices[1] = plug_second();
+    use(devices[0]);
+    use(devices[1]);
+    g_free(sim_take_log());
+    devices_reset();
+    log = resets();
+    g_assert_cmpstr(log, ==, "HOT_RESET_INFO RESET HOT_RESET_INFO HOT_RESET");
+    g_assert_cmpuint(first->hot_resets, ==, 1);
+    unplug_two();
+}
+
 /* Somebody else has a function of the slot: the kernel is not even asked, and it is said once. */
 static void test_stranger(void)
 {
@@ -332,6 +353,7 @@ static void add_tests(void)
     g_test_add_func("/vfio/reset/choice", test_choice);
     g_test_add_func("/vfio/reset/busy", test_busy);
     g_test_add_func("/vfio/reset/slot", test_slot);
+    g_test_add_func("/vfio/reset/slot-mixed", test_slot_mixed);
     g_test_add_func("/vfio/reset/stranger", test_stranger);
     g_test_add_func("/vfio/reset/each-call-fails", test_each_call_fails);
 }
