@@ -68,6 +68,9 @@ static const Property vfio_pci_properties[] = {
           .help = "the host's device, [DDDD:]BB:DD.F"),
     PROP_STRING("sysfsdev", VFIOPCIDevice, sysfsdev,
                 .help = "the device's folder in sysfs, instead of host"),
+    PROP_STRING("fd", VFIOPCIDevice, fd_name,
+                .help = "open descriptor of the device's cdev, instead of host: a number, a name "
+                        "of getfd's, or /dev/fdset/N"),
     PROP_LINK("iommufd", VFIOPCIDevice, iommufd, iommufd_backend_get_type,
               .help = "iommufd object whose address space the device is attached to"),
     PROP_INT32("rombar", VFIOPCIDevice, rombar, -1, .help = "0 hides the option ROM"),
@@ -146,19 +149,25 @@ static bool attach(VFIOPCIDevice *vdev, GError **errp)
 {
     g_autofree char *sysfs = NULL;
 
-    if (!vdev->sysfsdev && !vdev->host) {
-        return error_set(errp, "No provided host device: use host=DDDD:BB:SS.F or "
-                               "sysfsdev=/sys/bus/pci/devices/DDDD:BB:SS.F");
+    if (!vdev->sysfsdev && !vdev->host && !vdev->fd_name) {
+        return error_set(errp, "No provided host device: use host=DDDD:BB:SS.F, "
+                               "sysfsdev=/sys/bus/pci/devices/DDDD:BB:SS.F or fd=N");
+    }
+    if (vdev->fd_name && (vdev->sysfsdev || vdev->host)) {
+        return error_set(errp, "vfio fd %s: fd and %s exclude each other", vdev->fd_name,
+                         vdev->host ? "host" : "sysfsdev");
     }
     sysfs = vdev->sysfsdev ? g_strdup(vdev->sysfsdev)
-                           : g_strdup_printf("/sys/bus/pci/devices/%s", vdev->host);
+            : vdev->host   ? g_strdup_printf("/sys/bus/pci/devices/%s", vdev->host)
+                           : NULL;
     if (!vdev->iommufd) {
         return error_set(errp,
-                         "vfio %s: there is no iommufd; the legacy group interface is not "
+                         "vfio %s%s: there is no iommufd; the legacy group interface is not "
                          "supported: use -object iommufd,id=ID and iommufd=ID",
-                         vdev->host ?: vdev->sysfsdev);
+                         vdev->fd_name ? "fd " : "", vdev->host ?: vdev->sysfsdev ?: vdev->fd_name);
     }
-    vdev->vbasedev = vfio_device_attach(sysfs, vdev->iommufd, errp);
+    vdev->vbasedev = vfio_device_attach(&(VFIODeviceRef) { .sysfs = sysfs, .fd = vdev->fd_name },
+                                        vdev->iommufd, errp);
     return vdev->vbasedev;
 }
 

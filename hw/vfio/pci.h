@@ -99,7 +99,7 @@ typedef enum {
 struct VFIOPCIDevice {
     PCIDevice parent;
     /* properties */
-    char *host, *sysfsdev;
+    char *host, *sysfsdev, *fd_name;
     IOMMUFDBackend *iommufd;
     uint32_t vendor_id, device_id, sub_vendor_id, sub_device_id; /* UINT32_MAX: the device's own */
     int32_t rombar, bootindex;

@@ -342,9 +342,6 @@ int sim_device_ioctl(SimDevice *dev, unsigned long request, void *arg)
 
 void sim_device_release(SimDevice *dev)
 {
-    if (!dev->bound) {
-        return;
-    }
     detach(dev);
     sim_object_free(sim_object(dev->devid, OBJ_DEVICE));
     irqs_off(dev);

@@ -51,7 +51,7 @@ void sim_hwpt_free(Object *hwpt);
 /* ---- device.c ---- */
 
 int sim_device_ioctl(SimDevice *dev, unsigned long request, void *arg);
-/* What closing the cdev undoes. */
+/* What closing the cdev that it was bound through undoes. */
 void sim_device_release(SimDevice *dev);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include "tests/sim/internal.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -24,6 +25,8 @@ static GRecMutex lock;
 
 typedef struct File {
     bool open, is_iommu;
+    bool bound; /* the device was bound through this one */
+    int fd_flags;
     SimDevice *dev;
 } File;
 
@@ -94,14 +97,14 @@ static int sim_open(const char *path, int flags)
     sim_note("open %s", path);
     if (g_str_equal(path, "/dev/iommu")) {
         sim_iommu_get();
-        return file_new((File) { .is_iommu = true });
+        return file_new((File) { .is_iommu = true, .fd_flags = FD_CLOEXEC });
     }
     for (guint i = 0; sscanf(path, "/dev/vfio/devices/vfio%u", &minor) == 1 && i < sim_devices->len;
          i++) {
         SimDevice *dev = sim_devices->pdata[i];
 
         if (dev->minor == minor) {
-            return file_new((File) { .dev = dev });
+            return file_new((File) { .dev = dev, .fd_flags = FD_CLOEXEC });
         }
     }
     return fail(ENOENT);
@@ -116,16 +119,36 @@ static int sim_close(int fd)
         return close(fd);
     }
     if (!f) {
-        return fail(EBADF);
+        return fd < FIRST_FD ? close(fd) : fail(EBADF);
     }
     sim_note("close %s", f->is_iommu ? "iommu" : "device");
     f->open = false;
     if (f->is_iommu) {
         sim_iommu_put();
-    } else {
+    } else if (f->bound) {
         sim_device_release(f->dev);
     }
     return 0;
+}
+
+static int sim_fcntl(int fd, int cmd, int arg)
+{
+    File *f = file(fd);
+
+    if (!f) {
+        return fcntl(fd, cmd, arg);
+    }
+    switch (cmd) {
+    case F_GETFD:
+        return f->fd_flags;
+    case F_SETFD:
+        f->fd_flags = arg;
+        return 0;
+    case F_GETFL:
+        return O_RDWR;
+    default:
+        return fail(EINVAL);
+    }
 }
 
 static int sim_fstat(int fd, struct stat *st)
@@ -150,6 +173,7 @@ static int sim_ioctl(int fd, unsigned long request, void *arg)
 {
     LOCKED;
     File *f = file(fd);
+    int ret;
 
     if (must_fail()) {
         return -1;
@@ -157,7 +181,12 @@ static int sim_ioctl(int fd, unsigned long request, void *arg)
     if (!f) {
         return fail(EBADF);
     }
-    return f->is_iommu ? sim_iommu_ioctl(request, arg) : sim_device_ioctl(f->dev, request, arg);
+    if (f->is_iommu) {
+        return sim_iommu_ioctl(request, arg);
+    }
+    ret = sim_device_ioctl(f->dev, request, arg);
+    f->bound |= request == VFIO_DEVICE_BIND_IOMMUFD && !ret;
+    return ret;
 }
 
 /* The region that @offset of the descriptor is in, and the place in it. */
@@ -272,6 +301,7 @@ static int sim_eventfd(unsigned initval, int flags)
 static const HostCalls calls = {
     .open = sim_open,
     .close = sim_close,
+    .fcntl = sim_fcntl,
     .fstat = sim_fstat,
     .ioctl = sim_ioctl,
     .mmap = sim_mmap,
@@ -322,10 +352,4 @@ unsigned sim_open_things(void)
         n += g_array_index(files, File, i).open;
     }
     return n;
-}
-
-int sim_open_iommu(void)
-{
-    sim_iommu_get();
-    return file_new((File) { .is_iommu = true });
 }

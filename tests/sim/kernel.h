@@ -87,8 +87,6 @@ bool sim_failed(void);
 unsigned sim_open_things(void);
 /* What is mapped in IOAS @id, by iova; NULL if there is no such IOAS. */
 const GArray *sim_ioas(uint32_t id);
-/* A descriptor of a fresh /dev/iommu, for tests that hand one over. */
-int sim_open_iommu(void);
 /* The device signals a vector of the interrupt kind that is on; false if nobody listens. */
 bool sim_fire(SimDevice *dev, unsigned vector);
 /* The host signals ERR or REQ; the same. */

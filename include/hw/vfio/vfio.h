@@ -30,10 +30,11 @@ typedef struct VFIORegion {
 } VFIORegion;
 
 typedef struct VFIODevice {
-    char *name;     /* how messages name it: BDF, or the basename in sysfs */
-    char *sysfs;    /* its folder in sysfs, without symbolic links */
+    char *name;     /* how messages name it: BDF, or the basename in sysfs, or "fd N" */
+    char *sysfs;    /* its folder in sysfs, without symbolic links; NULL: given by fd, not found */
     int fd;         /* the cdev */
-    uint32_t devid; /* its id in the iommufd */
+    dev_t number;   /* the cdev's */
+    uint32_t devid; /* its id in the iommufd; 0: not bound */
     uint32_t flags; /* VFIO_DEVICE_FLAGS_* */
     unsigned nr_regions, nr_irqs;
     VFIORegion *regions;
@@ -43,12 +44,20 @@ typedef struct VFIODevice {
     bool accel_told;    /* the accelerator has the descriptor */
 } VFIODevice;
 
+/* Which device: one of the two. */
+typedef struct VFIODeviceRef {
+    const char *sysfs; /* its folder in sysfs */
+    const char *fd;    /* an open descriptor of its cdev, as core/fdset.h's fd_take() wants it */
+} VFIODeviceRef;
+
 /*
- * Opens the device that sysfs has at @sysfs, binds it to @be, attaches it to a container of @be,
- * and asks for its regions.  See vfio_device_dma_ready() for when it reaches all of guest memory.
+ * Opens or takes over the device, binds it to @be, attaches it to a container of @be, and asks for
+ * its regions.  See vfio_device_dma_ready() for when it reaches all of guest memory.  A given
+ * descriptor is given back when it cannot be bound; once bound it is closed in the end, also when
+ * something fails later.
  * Messages of this one begin with "vfio NAME: "; of the functions below the caller says it.
  */
-VFIODevice *vfio_device_attach(const char *sysfs, IOMMUFDBackend *be, GError **errp);
+VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, IOMMUFDBackend *be, GError **errp);
 /* The exact way back, closing the descriptor last; frees @dev. */
 void vfio_device_detach(VFIODevice *dev);
 /*
