@@ -14,29 +14,18 @@
 
 #include <errno.h>
 #include <glib-unix.h>
-#include <sys/eventfd.h>
 
 #include "util/error.h"
 #include "util/hostcalls.h"
 #include "util/trace.h"
 
-static bool take_signal(int fd)
-{
-    uint64_t count;
-
-    return hostcalls->read(fd, &count, sizeof(count)) == sizeof(count);
-}
-
 static gboolean intx_signalled(gint fd, GIOCondition condition, gpointer opaque)
 {
     VFIOPCIDevice *vdev = opaque;
-    const uint64_t one = 1;
 
-    if (take_signal(fd)) {
+    if (host_eventfd_take(fd)) {
         TRACE("vfio_intx_interrupt", "%s", vdev->vbasedev->name);
-        if (hostcalls->write(vdev->intx.line, &one, sizeof(one)) != sizeof(one)) {
-            TRACE("vfio_intx_pending", "%s", vdev->vbasedev->name); /* it is signalled already */
-        }
+        host_eventfd_signal(vdev->intx.line);
     }
     return G_SOURCE_CONTINUE;
 }
@@ -46,7 +35,7 @@ static gboolean intx_resampled(gint fd, GIOCondition condition, gpointer opaque)
     VFIOPCIDevice *vdev = opaque;
     g_autoptr(GError) err = NULL;
 
-    if (!take_signal(fd)) {
+    if (!host_eventfd_take(fd)) {
         return G_SOURCE_CONTINUE;
     }
     TRACE("vfio_intx_eoi", "%s", vdev->vbasedev->name);
@@ -59,7 +48,7 @@ static gboolean intx_resampled(gint fd, GIOCondition condition, gpointer opaque)
 
 static bool make_eventfd(int *fd, GError **errp)
 {
-    *fd = hostcalls->eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    *fd = host_eventfd();
     return *fd >= 0 || error_set_errno(errp, errno, "cannot make an eventfd for INTx");
 }
 

@@ -12,25 +12,17 @@
 
 #include <errno.h>
 #include <glib-unix.h>
-#include <sys/eventfd.h>
 
 #include "core/runstate.h"
 #include "util/error.h"
 #include "util/hostcalls.h"
 #include "util/trace.h"
 
-static bool take_signal(int fd)
-{
-    uint64_t count;
-
-    return hostcalls->read(fd, &count, sizeof(count)) == sizeof(count);
-}
-
 static gboolean err_signalled(gint fd, GIOCondition condition, gpointer opaque)
 {
     VFIOPCIDevice *vdev = opaque;
 
-    if (take_signal(fd)) {
+    if (host_eventfd_take(fd)) {
         error_report("vfio %s: the host reports an error that the device does not recover from; "
                      "the VM is stopped, save what can be saved and end it",
                      vdev->vbasedev->name);
@@ -46,7 +38,7 @@ static gboolean req_signalled(gint fd, GIOCondition condition, gpointer opaque)
     Device *dev = DEVICE(vdev);
     g_autoptr(GError) err = NULL;
 
-    if (!take_signal(fd)) {
+    if (!host_eventfd_take(fd)) {
         return G_SOURCE_CONTINUE;
     }
     TRACE("vfio_pci_req", "%s", vdev->vbasedev->name);
@@ -78,7 +70,7 @@ static bool arm(VFIOPCIDevice *vdev, VFIONotifierKind kind, GError **errp)
     if (!info.count) {
         return true;
     }
-    n->fd = hostcalls->eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    n->fd = host_eventfd();
     if (n->fd < 0) {
         return error_set_errno(errp, errno, "cannot make an eventfd for notifications");
     }

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <glib-unix.h>
-#include <sys/eventfd.h>
 
 #include "util/error.h"
 #include "util/hostcalls.h"
@@ -24,9 +23,8 @@ static gboolean vector_signalled(gint fd, GIOCondition condition, gpointer opaqu
 {
     VFIOMSIVector *v = opaque;
     PCIDevice *pdev = &v->vdev->parent;
-    uint64_t count;
 
-    if (hostcalls->read(fd, &count, sizeof(count)) == sizeof(count)) {
+    if (host_eventfd_take(fd)) {
         irq_send_msi(v->vdev->interrupt == VFIO_INT_MSIX ? msix_message(pdev, v->nr)
                                                          : msi_message(pdev, v->nr));
     }
@@ -38,7 +36,7 @@ bool vfio_vector_prepare(VFIOMSIVector *v, MSIMessage msg, bool no_route, GError
     g_autoptr(GError) err = NULL;
 
     if (v->trigger < 0) {
-        v->trigger = hostcalls->eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        v->trigger = host_eventfd();
         if (v->trigger < 0) {
             return error_set_errno(errp, errno, "cannot make an eventfd for vector %u", v->nr);
         }
@@ -103,10 +101,10 @@ int vfio_vectors_arm(VFIOPCIDevice *vdev, unsigned index, unsigned n, GError **e
     vdev->nr_enabled = n;
     for (unsigned i = 0; i < n; i++) {
         VFIOMSIVector *v = &vdev->vectors[i];
-        const uint64_t one = 1;
 
         v->armed = fds[i] >= 0;
-        if (v->armed && v->missed && hostcalls->write(fds[i], &one, sizeof(one)) == sizeof(one)) {
+        if (v->armed && v->missed) {
+            host_eventfd_signal(fds[i]);
             v->missed = false;
         }
     }
