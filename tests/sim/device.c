@@ -255,7 +255,7 @@ static int dev_reset(SimDevice *dev, void *arg)
 static int dev_hot_reset_info(SimDevice *dev, void *arg)
 {
     struct vfio_pci_hot_reset_info *info = arg;
-    struct vfio_pci_dependent_device d[8] = { 0 };
+    struct vfio_pci_dependent_device d[64] = { 0 };
     const SimSlot *slot = dev->slot;
     uint32_t n = 0;
 
@@ -272,9 +272,9 @@ static int dev_hot_reset_info(SimDevice *dev, void *arg)
         d[n].group_id = other->bound ? other->devid : VFIO_PCI_DEVID_OWNED;
         d[n].devfn = (uint8_t)n;
     }
-    if (slot->idle) {
+    for (unsigned i = 0; i < slot->idle; i++, n++) {
         d[n].devfn = (uint8_t)n;
-        d[n++].group_id = VFIO_PCI_DEVID_OWNED;
+        d[n].group_id = VFIO_PCI_DEVID_OWNED;
     }
     if (slot->stranger) {
         d[n].devfn = (uint8_t)n;

@@ -26,7 +26,7 @@ typedef struct SimRegion {
 /* Functions that a hot reset takes all. */
 typedef struct SimSlot {
     GPtrArray *devices; /* SimDevice */
-    bool idle;          /* one more, which nobody has open, in the same group */
+    unsigned idle;      /* so many more in the same group, which nobody has open */
     bool stranger;      /* one more, which is somebody else's */
 } SimSlot;
 

@@ -200,7 +200,7 @@ static void test_choice(void)
         pci_set_word(sim->config + PMCSR, cases[i].soft ? 3 : 3 | PCI_PM_CTRL_NO_SOFT_RESET);
         if (cases[i].slot) {
             slot_add();
-            slot.idle = true; /* in the group, and nobody's */
+            slot.idle = 1;
         }
         dev = plug_ok("");
         map_bar0(dev);
@@ -244,6 +244,26 @@ static void test_busy(void)
 }
 
 /* ---- slots ---- */
+
+/* More functions than there is room for at first, all in the group and nobody's but one. */
+static void test_slot_large(void)
+{
+    g_autofree char *log = NULL;
+    PCIDevice *dev;
+
+    has_run();
+    slot_begin();
+    setup();
+    sim->flags &= ~(uint32_t)VFIO_DEVICE_FLAGS_RESET;
+    slot_add();
+    slot.idle = 40;
+    dev = plug_ok("");
+    use(dev);
+    device_reset(dev);
+    log = resets();
+    g_assert_cmpstr(log, ==, "HOT_RESET_INFO HOT_RESET_INFO HOT_RESET");
+    slot_end(dev);
+}
 
 static void test_slot(void)
 {
@@ -353,6 +373,7 @@ static void add_tests(void)
     g_test_add_func("/vfio/reset/choice", test_choice);
     g_test_add_func("/vfio/reset/busy", test_busy);
     g_test_add_func("/vfio/reset/slot", test_slot);
+    g_test_add_func("/vfio/reset/slot-large", test_slot_large);
     g_test_add_func("/vfio/reset/slot-mixed", test_slot_mixed);
     g_test_add_func("/vfio/reset/stranger", test_stranger);
     g_test_add_func("/vfio/reset/each-call-fails", test_each_call_fails);
