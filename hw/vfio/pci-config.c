@@ -152,7 +152,7 @@ void vfio_pci_write_config(PCIDevice *pdev, uint32_t addr, uint32_t val, unsigne
         vfio_config_write_device(vdev, addr, val, len);
     }
     if (!vfio_pci_set_interrupt(vdev, wanted_interrupt(pdev), &err)) {
-        vfio_pci_warn_once(vdev, VFIO_WARN_INTERRUPT, err);
+        vfio_pci_warn_interrupt(vdev, err);
     }
     if (vdev->interrupt == VFIO_INT_MSIX) {
         vfio_msix_settle(vdev);

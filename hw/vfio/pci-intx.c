@@ -41,7 +41,7 @@ static gboolean intx_resampled(gint fd, GIOCondition condition, gpointer opaque)
     TRACE("vfio_intx_eoi", "%s", vdev->vbasedev->name);
     if (vfio_device_set_irqs(vdev->vbasedev, VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK, 0,
                              1, NULL, &err) < 0) {
-        vfio_pci_warn_once(vdev, VFIO_WARN_INTERRUPT, err);
+        vfio_pci_warn_interrupt(vdev, err);
     }
     return G_SOURCE_CONTINUE;
 }
@@ -135,7 +135,7 @@ void vfio_intx_disable(VFIOPCIDevice *vdev)
 
     TRACE("vfio_intx_disable", "%s gsi %d", vdev->vbasedev->name, intx->gsi);
     if (intx->armed && !vfio_disable_irqindex(vdev->vbasedev, VFIO_PCI_INTX_IRQ_INDEX, &err)) {
-        vfio_pci_warn_once(vdev, VFIO_WARN_INTERRUPT, err);
+        vfio_pci_warn_interrupt(vdev, err);
     }
     intx->armed = false;
     if (intx->gsi >= 0) {

@@ -59,7 +59,7 @@ static bool msi_set_up(VFIOPCIDevice *vdev, GError **errp)
     if (ret > 0 && (unsigned)ret < vdev->nr_msi) {
         /* The others stay silent; a driver that knows its device falls back to the first. */
         error_set(&fewer, "the host has only %d of %u MSI vectors for it", ret, vdev->nr_msi);
-        vfio_pci_warn_once(vdev, VFIO_WARN_INTERRUPT, fewer);
+        vfio_pci_warn_interrupt(vdev, fewer);
         ret = vfio_vectors_arm(vdev, VFIO_PCI_MSI_IRQ_INDEX, (unsigned)ret, errp);
     }
     if (ret > 0) {
@@ -97,7 +97,7 @@ void vfio_msi_update(VFIOPCIDevice *vdev)
         ok = vfio_msi_enable(vdev, &err);
     }
     if (!ok) {
-        vfio_pci_warn_once(vdev, VFIO_WARN_INTERRUPT, err);
+        vfio_pci_warn_interrupt(vdev, err);
     }
 }
 

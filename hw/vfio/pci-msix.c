@@ -133,7 +133,7 @@ static bool msix_flush_or_warn(VFIOPCIDevice *vdev, unsigned first, unsigned end
     if (msix_flush(vdev, first, end, &err)) {
         return true;
     }
-    vfio_pci_warn_once(vdev, VFIO_WARN_INTERRUPT, err);
+    vfio_pci_warn_interrupt(vdev, err);
     for (unsigned i = first; i < end; i++) {
         if (!vdev->vectors[i].armed) {
             vfio_vector_disconnect(&vdev->vectors[i]);
@@ -151,7 +151,7 @@ static bool vfio_msix_vector_use(PCIDevice *pdev, unsigned nr, MSIMessage msg)
           vdev->vbasedev->name, nr, msg.address, msg.data);
     if (!vfio_pci_set_interrupt(vdev, VFIO_INT_MSIX, &err) ||
         !vfio_vector_prepare(&vdev->vectors[nr], msg, vdev->no_kvm_msix, &err)) {
-        vfio_pci_warn_once(vdev, VFIO_WARN_INTERRUPT, err);
+        vfio_pci_warn_interrupt(vdev, err);
         return false;
     }
     if (!vdev->msix_batch) {
@@ -294,5 +294,5 @@ void vfio_msix_settle(VFIOPCIDevice *vdev)
     if (ret > 0) {
         error_set(&err, "the host has no MSI-X vector for it");
     }
-    vfio_pci_warn_once(vdev, VFIO_WARN_INTERRUPT, err);
+    vfio_pci_warn_interrupt(vdev, err);
 }

@@ -44,7 +44,7 @@ static gboolean req_signalled(gint fd, GIOCondition condition, gpointer opaque)
     TRACE("vfio_pci_req", "%s", vdev->vbasedev->name);
     if (!device_del(object_path(G_OBJECT(dev)), &err) && !dev->pending_deleted) {
         g_prefix_error(&err, "the host wants it back, but it cannot be unplugged: ");
-        vfio_pci_warn_once(vdev, VFIO_WARN_REQ, err);
+        vfio_pci_warn_once(vdev, VFIO_WARN_NOTIFIER, err);
     }
     return G_SOURCE_CONTINUE;
 }
@@ -113,7 +113,7 @@ void vfio_notifiers_fini(VFIOPCIDevice *vdev)
             continue;
         }
         if (!vfio_disable_irqindex(vdev->vbasedev, kinds[kind].index, &err)) {
-            vfio_pci_warn_once(vdev, VFIO_WARN_INTERRUPT, err);
+            vfio_pci_warn_once(vdev, VFIO_WARN_NOTIFIER, err);
         }
         g_source_remove(n->source);
         host_fd_close(&n->fd);

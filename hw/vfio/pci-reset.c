@@ -63,7 +63,7 @@ static void resume(VFIOPCIDevice *vdev)
     g_autoptr(GError) err = NULL;
 
     if (!vfio_pci_set_interrupt(vdev, VFIO_INT_INTx, &err)) {
-        vfio_pci_warn_once(vdev, VFIO_WARN_INTERRUPT, err);
+        vfio_pci_warn_interrupt(vdev, err);
     }
 }
 

@@ -133,7 +133,7 @@ void vfio_vectors_release(VFIOPCIDevice *vdev, unsigned index)
         vfio_vector_disconnect(&vdev->vectors[i]);
     }
     if (vdev->nr_enabled && !vfio_disable_irqindex(vdev->vbasedev, index, &err)) {
-        vfio_pci_warn_once(vdev, VFIO_WARN_INTERRUPT, err);
+        vfio_pci_warn_interrupt(vdev, err);
     }
     vdev->nr_enabled = 0;
     for (unsigned i = 0; i < vdev->nr_vectors; i++) {
@@ -149,7 +149,7 @@ void vfio_vectors_release(VFIOPCIDevice *vdev, unsigned index)
         v->missed = false;
     }
     if (released && !irq_routes_commit(&err2)) {
-        vfio_pci_warn_once(vdev, VFIO_WARN_INTERRUPT, err2);
+        vfio_pci_warn_interrupt(vdev, err2);
     }
 }
 

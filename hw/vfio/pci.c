@@ -99,6 +99,11 @@ void vfio_pci_warn_once(VFIOPCIDevice *vdev, VFIOWarning what, const GError *err
     }
 }
 
+void vfio_pci_warn_interrupt(VFIOPCIDevice *vdev, const GError *error)
+{
+    vfio_pci_warn_once(vdev, (VFIOWarning)vdev->interrupt, error);
+}
+
 /* ---- interrupts ---- */
 
 static bool no_interrupt(VFIOPCIDevice *vdev, GError **errp)

@@ -73,14 +73,6 @@ typedef struct VFIONotifier {
     guint source;
 } VFIONotifier;
 
-/* What is said once in a device's life; a guest can bring about as many of them as it likes. */
-typedef enum {
-    VFIO_WARN_INTERRUPT,
-    VFIO_WARN_UNMASK,
-    VFIO_WARN_RESET,
-    VFIO_WARN_REQ,
-} VFIOWarning;
-
 /* What a function is to a reset of the slot that it shares with others. */
 typedef enum {
     VFIO_IN_USE, /* the guest has touched it since its last reset */
@@ -95,6 +87,16 @@ typedef enum {
     VFIO_INT_MSI,
     VFIO_INT_MSIX,
 } VFIOInterrupt;
+
+/* What is said once in a device's life; a guest can bring about as many of them as it likes. */
+typedef enum {
+    VFIO_WARN_INTX = VFIO_INT_INTx,
+    VFIO_WARN_MSI = VFIO_INT_MSI,
+    VFIO_WARN_MSIX = VFIO_INT_MSIX,
+    VFIO_WARN_UNMASK,
+    VFIO_WARN_NOTIFIER,
+    VFIO_WARN_RESET,
+} VFIOWarning;
 
 struct VFIOPCIDevice {
     PCIDevice parent;
@@ -132,6 +134,8 @@ GType vfio_pci_get_type(void);
 bool vfio_pci_set_interrupt(VFIOPCIDevice *vdev, VFIOInterrupt interrupt, GError **errp);
 /* pci.c: says it the first time, and traces it always. */
 void vfio_pci_warn_once(VFIOPCIDevice *vdev, VFIOWarning what, const GError *error);
+/* The same, of the way of signalling that the device is in. */
+void vfio_pci_warn_interrupt(VFIOPCIDevice *vdev, const GError *error);
 
 /* pci-config.c */
 bool vfio_config_init(VFIOPCIDevice *vdev, GError **errp);
