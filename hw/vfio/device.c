@@ -180,6 +180,18 @@ void vfio_device_detach(VFIODevice *dev)
     device_free(dev);
 }
 
+bool vfio_device_has_peers(const VFIODevice *dev)
+{
+    for (guint i = 0; vfio_devices && i < vfio_devices->len; i++) {
+        const VFIODevice *other = vfio_devices->pdata[i];
+
+        if (other != dev && other->container == dev->container) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- interrupts ---- */
 
 bool vfio_device_get_irq_info(VFIODevice *dev, unsigned index, struct vfio_irq_info *info,

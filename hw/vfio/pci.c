@@ -88,6 +88,11 @@ static const Property vfio_pci_properties[] = {
     PROP_UINT32("x-pci-device-id", VFIOPCIDevice, device_id, UINT32_MAX),
     PROP_UINT32("x-pci-sub-vendor-id", VFIOPCIDevice, sub_vendor_id, UINT32_MAX),
     PROP_UINT32("x-pci-sub-device-id", VFIOPCIDevice, sub_device_id, UINT32_MAX),
+    PROP_UINT32("x-pci-class-code", VFIOPCIDevice, class_code, UINT32_MAX),
+    PROP_ENUM("x-msix-relocation", VFIOPCIDevice, msix_relo, vfio_msix_relo_names, 0,
+              .help = "BAR to which table and pending bits of MSI-X move"),
+    PROP_ON_OFF_AUTO("ats", VFIOPCIDevice, ats, ON_OFF_AUTO_AUTO,
+                     .help = "the guest sees the ATS capability"),
 };
 
 void vfio_pci_warn_once(VFIOPCIDevice *vdev, VFIOWarning what, const GError *error)
@@ -282,6 +287,7 @@ static void vfio_pci_class_init(VFIOPCIDeviceClass *klass)
     klass->realize = vfio_pci_realize;
     klass->exit = vfio_pci_exit;
     klass->reset = vfio_pci_reset;
+    klass->bars_moved = vfio_bars_moved;
     klass->config_read = vfio_pci_read_config;
     klass->config_write = vfio_pci_write_config;
     object_class_add_properties(klass, vfio_pci_properties, G_N_ELEMENTS(vfio_pci_properties));

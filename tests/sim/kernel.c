@@ -28,6 +28,8 @@ typedef struct File {
     bool bound; /* the device was bound through this one */
     int fd_flags;
     SimDevice *dev;
+    SimDevice *dmabuf; /* whose memory this is */
+    uint64_t size;     /* of the dma-buf */
 } File;
 
 typedef struct SimMap {
@@ -86,6 +88,23 @@ static int file_new(File f)
     return FIRST_FD + (int)i;
 }
 
+int sim_dmabuf_new(SimDevice *dev, uint64_t size)
+{
+    return file_new((File) { .dmabuf = dev, .size = size, .fd_flags = FD_CLOEXEC });
+}
+
+bool sim_dmabuf(int fd, SimDevice **dev, uint64_t *size)
+{
+    File *f = file(fd);
+
+    if (!f || !f->dmabuf) {
+        return false;
+    }
+    *dev = f->dmabuf;
+    *size = f->size;
+    return true;
+}
+
 static int sim_open(const char *path, int flags)
 {
     LOCKED;
@@ -121,8 +140,12 @@ static int sim_close(int fd)
     if (!f) {
         return fd < FIRST_FD ? close(fd) : fail(EBADF);
     }
-    sim_note("close %s", f->is_iommu ? "iommu" : "device");
     f->open = false;
+    if (f->dmabuf) {
+        sim_note("close dma-buf");
+        return 0;
+    }
+    sim_note("close %s", f->is_iommu ? "iommu" : "device");
     if (f->is_iommu) {
         sim_iommu_put();
     } else if (f->bound) {
@@ -184,8 +207,13 @@ static int sim_ioctl(int fd, unsigned long request, void *arg)
     if (f->is_iommu) {
         return sim_iommu_ioctl(request, arg);
     }
+    if (!f->dev) {
+        return fail(ENOTTY);
+    }
     ret = sim_device_ioctl(f->dev, request, arg);
-    f->bound |= request == VFIO_DEVICE_BIND_IOMMUFD && !ret;
+    if (request == VFIO_DEVICE_BIND_IOMMUFD && !ret) {
+        file(fd)->bound = true; /* files may have moved: an ioctl can make one */
+    }
     return ret;
 }
 
@@ -215,9 +243,11 @@ static void *sim_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t
     }
     if (fd >= 0) {
         uint64_t at;
-        SimRegion *r = region_at(fd, (uint64_t)offset, len, &at);
+        SimRegion *r = region_at(fd, (uint64_t)offset, 0, &at);
 
-        if (!r || !(r->flags & VFIO_REGION_INFO_FLAG_MMAP) || !(flags & MAP_SHARED)) {
+        /* A page of its own is mapped as a whole, however small the BAR. */
+        if (!r || len > MAX(r->size, 4096) - at || !(r->flags & VFIO_REGION_INFO_FLAG_MMAP) ||
+            !(flags & MAP_SHARED)) {
             errno = EINVAL;
             return MAP_FAILED;
         }
@@ -259,7 +289,7 @@ static ssize_t device_rw(int fd, void *buf, size_t len, off_t offset, bool is_wr
     dev = file(fd)->dev;
     if (r == &dev->regions[VFIO_PCI_CONFIG_REGION_INDEX]) {
         if (is_write) {
-            memcpy(dev->config + at, buf, len);
+            sim_config_write(dev, at, buf, len);
         } else {
             memcpy(buf, dev->config + at, len);
         }

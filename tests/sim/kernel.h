@@ -41,6 +41,8 @@ typedef struct SimDevice {
     } irqs[VFIO_PCI_NUM_IRQS];
     unsigned vectors_max; /* that can be had; 0: all */
     bool no_unmask_eventfd;
+    int dmabuf_error;    /* what VFIO_DEVICE_FEATURE_DMA_BUF fails with; 0: it works */
+    uint64_t hw_caps;    /* of IOMMU_GET_HW_INFO */
     bool mdev;           /* no IOMMU */
     unsigned iommu;      /* devices of different ones share no domain */
     bool dirty_tracking; /* that IOMMU has it */
@@ -48,12 +50,14 @@ typedef struct SimDevice {
     unsigned busy;       /* so many resets fail with EAGAIN first */
     /* state */
     bool bound;
+    unsigned revoked; /* areas of IOASes that died because its memory went away under them */
     uint32_t devid, hwpt;
     int irq_index; /* which is on, -1: none */
     GArray *triggers;
     int unmask;
     int notify[VFIO_PCI_NUM_IRQS]; /* eventfds of ERR and REQ, -1: none */
-    unsigned resets, hot_resets, unmasks;
+    unsigned resets, unmasks;      /* resets: by ioctl or by a write to configuration space */
+    unsigned hot_resets;
     unsigned rude_resets; /* with an interrupt on, or while it decoded or mastered */
 } SimDevice;
 
@@ -61,6 +65,8 @@ typedef struct SimExtent {
     uint64_t iova, length, start; /* start: in the file, or address */
     int fd;                       /* -1: by address */
     bool readonly;
+    SimDevice *peer; /* whose memory it is, NULL: ordinary memory */
+    bool dead;       /* revoked: it occupies its iova and maps nothing */
 } SimExtent;
 
 /* Puts it in the place of libc. */

@@ -487,6 +487,7 @@ static void test_no_notifiers(void)
     g_autofree char *log = NULL;
     unsigned nth = 1;
     PCIDevice *dev;
+    bool failed;
 
     notifiers_setup();
     dev = plug_ok(",x-req=off");
@@ -505,10 +506,11 @@ static void test_no_notifiers(void)
         notifiers_setup();
         sim_fail(nth++);
         dev = plug("", NULL);
-        g_assert_true(!dev == sim_failed());
+        failed = sim_failed();
+        g_assert_true(dev || failed); /* a BAR's dma-buf is not vital */
         sim_fail(0);
         teardown(dev);
-    } while (!dev);
+    } while (failed);
     g_assert_cmpuint(nth, >, 29);
 }
 
