@@ -9,7 +9,6 @@
 
 #include <stdio.h>
 
-#include "core/runstate.h"
 #include "util/error.h"
 #include "util/keyval.h"
 #include "util/trace.h"
@@ -101,10 +100,14 @@ static const Property vfio_pci_properties[] = {
     PROP_INT32("rombar", VFIOPCIDevice, rombar, -1, .help = "0 hides the option ROM"),
     PROP_INT32("bootindex", VFIOPCIDevice, bootindex, -1, .help = "place in the boot order"),
     PROP_BOOL("x-no-mmap", VFIOPCIDevice, no_mmap, false, .help = "trap all accesses to BARs"),
+    PROP_BOOL("x-no-kvm-intx", VFIOPCIDevice, no_kvm_intx, false,
+              .help = "deliver INTx through this process"),
     PROP_BOOL("x-no-kvm-msi", VFIOPCIDevice, no_kvm_msi, false,
               .help = "deliver MSI through this process"),
     PROP_BOOL("x-no-kvm-msix", VFIOPCIDevice, no_kvm_msix, false,
               .help = "deliver MSI-X through this process"),
+    PROP_BOOL("x-req", VFIOPCIDevice, req, true,
+              .help = "unplug the device when the host wants it back"),
     PROP_UINT32("x-pci-vendor-id", VFIOPCIDevice, vendor_id, UINT32_MAX),
     PROP_UINT32("x-pci-device-id", VFIOPCIDevice, device_id, UINT32_MAX),
     PROP_UINT32("x-pci-sub-vendor-id", VFIOPCIDevice, sub_vendor_id, UINT32_MAX),
@@ -115,6 +118,20 @@ static const Property vfio_pci_properties[] = {
     PROP_ON_OFF_AUTO("ats", VFIOPCIDevice, ats, ON_OFF_AUTO_AUTO,
                      .help = "the guest sees the ATS capability"),
 };
+
+void vfio_pci_warn_once(VFIOPCIDevice *vdev, VFIOWarning what, const GError *error)
+{
+    TRACE("vfio_pci_warning", "%s: %s", vdev->vbasedev->name, error->message);
+    if (!(vdev->warned & 1U << what)) {
+        vdev->warned |= 1U << what;
+        warn_report("vfio %s: %s", vdev->vbasedev->name, error->message);
+    }
+}
+
+void vfio_pci_warn_interrupt(VFIOPCIDevice *vdev, const GError *error)
+{
+    vfio_pci_warn_once(vdev, (VFIOWarning)vdev->interrupt, error);
+}
 
 /* ---- interrupts ---- */
 
@@ -223,6 +240,7 @@ static const struct {
     { vfio_rom_init, vfio_rom_fini },
     { vfio_capabilities_init, vfio_msi_fini },
     { interrupts_init, interrupts_fini },
+    { vfio_notifiers_init, vfio_notifiers_fini },
 };
 
 static void undo_stages(VFIOPCIDevice *vdev, size_t n)
@@ -247,6 +265,11 @@ static bool vfio_pci_realize(PCIDevice *pdev, GError **errp)
             return false;
         }
     }
+    /* To open a device is to reset it, if it has a reset of its own. */
+    vdev->use = vdev->vbasedev->flags & VFIO_DEVICE_FLAGS_RESET ? VFIO_CLEAN : VFIO_QUIET;
+    if (DEVICE(vdev)->hotplugged) { /* at the start, all devices are reset together */
+        vfio_pci_reset(pdev);
+    }
     TRACE("vfio_realize", "%s %04x:%04x", vdev->vbasedev->name,
           pci_get_word(pdev->config + PCI_VENDOR_ID), pci_get_word(pdev->config + PCI_DEVICE_ID));
     return true;
@@ -255,40 +278,6 @@ static bool vfio_pci_realize(PCIDevice *pdev, GError **errp)
 static void vfio_pci_exit(PCIDevice *pdev)
 {
     undo_stages(VFIO_PCI(pdev), G_N_ELEMENTS(stages));
-}
-
-/* ---- reset ---- */
-
-/* Its own state is what the PCI core has reset already; here is the device's. */
-static void vfio_pci_reset(PCIDevice *pdev)
-{
-    VFIOPCIDevice *vdev = VFIO_PCI(pdev);
-    VFIODevice *vbasedev = vdev->vbasedev;
-    uint32_t pm = pdev->pm_cap;
-    g_autoptr(GError) err = NULL;
-
-    if (run_state() == RUN_STATE_PRELAUNCH) {
-        return; /* the kernel reset it when it was opened, and no guest has run since */
-    }
-    TRACE("vfio_pci_reset", "%s", vbasedev->name);
-    vfio_pci_set_interrupt(vdev, VFIO_INT_NONE, NULL);
-    if (pm) {
-        uint32_t control = vfio_config_read_device(vdev, pm + PCI_PM_CTRL, 2);
-
-        if (control & PCI_PM_CTRL_STATE_MASK) { /* the kernel resets no sleeping device */
-            vfio_config_write_device(vdev, pm + PCI_PM_CTRL,
-                                     control & ~(uint32_t)PCI_PM_CTRL_STATE_MASK, 2);
-        }
-    }
-    /* Even where there is no reset, it stops doing DMA. */
-    vfio_config_write_device(vdev, PCI_COMMAND, 0, 2);
-    if (vbasedev->flags & VFIO_DEVICE_FLAGS_RESET && !vfio_device_reset(vbasedev, &err)) {
-        warn_report("vfio %s: %s", vbasedev->name, err->message);
-        g_clear_error(&err);
-    }
-    if (!vfio_pci_set_interrupt(vdev, VFIO_INT_INTx, &err)) {
-        warn_report("vfio %s: %s", vbasedev->name, err->message);
-    }
 }
 
 /* ---- type ---- */
@@ -306,7 +295,10 @@ static void vfio_pci_finalize(GObject *obj)
 
 static void vfio_pci_init(VFIOPCIDevice *vdev)
 {
-    vdev->intx = (VFIOINTx) { .gsi = -1, .trigger = -1, .resample = -1 };
+    vdev->intx = (VFIOINTx) { .gsi = -1, .trigger = -1, .line = -1, .resample = -1 };
+    for (unsigned i = 0; i < VFIO_NR_NOTIFIERS; i++) {
+        vdev->notifiers[i].fd = -1;
+    }
 }
 
 static void vfio_pci_class_init(VFIOPCIDeviceClass *klass)

@@ -67,6 +67,17 @@ struct vfio_device_feature_dma_buf {
 #endif
 
 /*
+ * Linux 6.6: of a device behind a cdev, HOT_RESET_INFO names the others by their ids in the iommufd,
+ * in the place of the group.
+ */
+#ifndef VFIO_PCI_HOT_RESET_FLAG_DEV_ID
+#define VFIO_PCI_HOT_RESET_FLAG_DEV_ID       (1 << 0)
+#define VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED (1 << 1)
+#define VFIO_PCI_DEVID_OWNED                 0
+#define VFIO_PCI_DEVID_NOT_OWNED             (-1)
+#endif
+
+/*
  * These structures grow with the kernel's headers.  What is sent is the size that Linux 6.6 knew:
  * all kernels take it, and it is all that is used.
  */
@@ -85,6 +96,9 @@ _Static_assert(VFIO_DETACH_IOMMUFD_PT_ARGSZ == 8, "ABI");
 _Static_assert(sizeof(struct vfio_region_info) == 32, "ABI");
 _Static_assert(sizeof(struct vfio_irq_set) == 20, "ABI");
 _Static_assert(sizeof(struct vfio_iommu_type1_info) == 24, "ABI");
+_Static_assert(sizeof(struct vfio_pci_dependent_device) == 8, "ABI");
+_Static_assert(sizeof(struct vfio_pci_hot_reset_info) == 12, "ABI");
+_Static_assert(sizeof(struct vfio_pci_hot_reset) == 12, "ABI");
 _Static_assert(sizeof(struct vfio_device_feature) == 8, "ABI");
 _Static_assert(sizeof(struct vfio_device_feature_dma_buf) == 16, "ABI");
 _Static_assert(sizeof(struct vfio_region_dma_range) == 16, "ABI");

@@ -25,6 +25,12 @@ typedef struct SimRegion {
 } SimRegion;
 
 typedef struct SimGroup SimGroup;
+/* Functions that a hot reset takes all. */
+typedef struct SimSlot {
+    GPtrArray *devices; /* SimDevice */
+    unsigned idle;      /* so many more in the same group, which nobody has open */
+    bool stranger;      /* one more, which is somebody else's */
+} SimSlot;
 
 typedef struct SimDevice {
     const char *name;     /* that its group knows it by */
@@ -45,6 +51,8 @@ typedef struct SimDevice {
     bool mdev;           /* no IOMMU */
     unsigned iommu;      /* devices of different ones share no domain */
     bool dirty_tracking; /* that IOMMU has it */
+    SimSlot *slot;       /* NULL: it has no hot reset */
+    unsigned busy;       /* so many resets fail with EAGAIN first */
     /* state */
     bool bound;
     SimGroup *via;    /* that it was opened by; NULL: its cdev */
@@ -53,7 +61,10 @@ typedef struct SimDevice {
     int irq_index; /* which is on, -1: none */
     GArray *triggers;
     int unmask;
-    unsigned resets, unmasks; /* resets: by ioctl or by a write to configuration space */
+    int notify[VFIO_PCI_NUM_IRQS]; /* eventfds of ERR and REQ, -1: none */
+    unsigned resets, unmasks;      /* resets: by ioctl or by a write to configuration space */
+    unsigned hot_resets;
+    unsigned rude_resets; /* with an interrupt on, or while it decoded or mastered */
 } SimDevice;
 
 typedef struct SimExtent {
@@ -104,5 +115,7 @@ const GArray *sim_container(unsigned nr);
 unsigned sim_containers(void);
 /* The device signals a vector of the interrupt kind that is on; false if nobody listens. */
 bool sim_fire(SimDevice *dev, unsigned vector);
+/* The host signals ERR or REQ; the same. */
+bool sim_notify(SimDevice *dev, unsigned index);
 
 #endif

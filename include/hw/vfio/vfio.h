@@ -76,8 +76,19 @@ void vfio_device_detach(VFIODevice *dev);
  * will be, and the process is about to end.
  */
 bool vfio_device_dma_ready(VFIODevice *dev);
-/* VFIO_DEVICE_RESET. */
+
+/*
+ * VFIO_DEVICE_RESET, for a device with VFIO_DEVICE_FLAGS_RESET.  May sleep: what else holds the
+ * kernel's locks of the device is waited for, 200 ms at most.
+ */
 bool vfio_device_reset(VFIODevice *dev, GError **errp);
+/*
+ * VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: the functions that a hot reset of the device's slot or bus
+ * takes along, itself among them.  g_free it; NULL and the error if there is no such reset.
+ */
+struct vfio_pci_hot_reset_info *vfio_device_get_hot_reset_info(VFIODevice *dev, GError **errp);
+/* VFIO_DEVICE_PCI_HOT_RESET; the kernel checks that all of those are ours.  May sleep as above. */
+bool vfio_device_hot_reset(VFIODevice *dev, GError **errp);
 
 /* Whole accesses only: a short one is a failure with errno EIO. */
 bool vfio_region_read(VFIODevice *dev, unsigned region, uint64_t addr, void *buf, size_t len);
@@ -103,7 +114,7 @@ int vfio_region_export(VFIODevice *dev, unsigned region, uint64_t offset, uint64
 /* Whether another device is in the same container. */
 bool vfio_device_has_peers(const VFIODevice *dev);
 
-/* A count of 0 where the device lacks the index. */
+/* A count of 0 where the device lacks the index, or its driver does not know it. */
 bool vfio_device_get_irq_info(VFIODevice *dev, unsigned index, struct vfio_irq_info *info,
                               GError **errp);
 /*
@@ -113,8 +124,8 @@ bool vfio_device_get_irq_info(VFIODevice *dev, unsigned index, struct vfio_irq_i
  */
 int vfio_device_set_irqs(VFIODevice *dev, unsigned index, uint32_t action, unsigned start,
                          unsigned count, const int32_t *fds, GError **errp);
-/* Turns the index off as a whole; a failure is only reported, there being no other way. */
-void vfio_disable_irqindex(VFIODevice *dev, unsigned index);
+/* Turns the index off as a whole. */
+bool vfio_disable_irqindex(VFIODevice *dev, unsigned index, GError **errp);
 
 /*
  * x-query-vfio's answer: an array of containers with their addresses, extents, bytes (all, those
