@@ -112,6 +112,25 @@ static void group_put(VFIOGroup *g)
     g_free(g);
 }
 
+static VFIOGroup *find_group(unsigned id)
+{
+    for (guint i = 0; groups && i < groups->len; i++) {
+        VFIOGroup *g = groups->pdata[i];
+
+        if (g->id == id) {
+            return g;
+        }
+    }
+    return NULL;
+}
+
+int vfio_group_fd(uint32_t id)
+{
+    VFIOGroup *g = find_group(id);
+
+    return g ? g->fd : -1;
+}
+
 static VFIOGroup *group_open(unsigned id, const char *folder, const char *sysfs, GError **errp)
 {
     g_autofree char *path = g_strdup_printf(DEV_VFIO "/%u", id);
@@ -142,7 +161,7 @@ static VFIOGroup *group_get(const char *sysfs, GError **errp)
     g_autofree char *link = g_build_filename(sysfs, "iommu_group", NULL);
     char *folder = realpath(link, NULL); /* malloc'ed */
     g_autofree char *name = folder ? g_path_get_basename(folder) : NULL;
-    VFIOGroup *g = NULL;
+    VFIOGroup *g;
     guint64 id;
 
     if (!groups) {
@@ -157,10 +176,7 @@ static VFIOGroup *group_get(const char *sysfs, GError **errp)
         free(folder);
         return NULL;
     }
-    for (guint i = 0; i < groups->len && !g; i++) {
-        g = groups->pdata[i];
-        g = g->id == id ? g : NULL;
-    }
+    g = find_group((unsigned)id);
     if (g) {
         g->users++;
     } else {

@@ -70,63 +70,74 @@ static void resume(VFIOPCIDevice *vdev)
 /* ---- hot reset ---- */
 
 typedef struct Search {
-    const IOMMUFDBackend *iommufd;
-    uint32_t devid;
+    const VFIODevice *dev;
+    const struct vfio_pci_dependent_device *entry;
     VFIOPCIDevice *found;
 } Search;
+
+/* Of a device that is reached by its group the kernel tells the group and the address, of one that
+ * is reached by its cdev the id in the iommufd. */
+static bool is_meant(const VFIODevice *other, const Search *s)
+{
+    const struct vfio_pci_dependent_device *d = s->entry;
+    g_autofree char *name = NULL, *wanted = NULL;
+
+    if (!s->dev->group || !other->group) {
+        return other->iommufd == s->dev->iommufd && other->devid == d->group_id;
+    }
+    name = g_path_get_basename(other->sysfs);
+    wanted = g_strdup_printf("%04x:%02x:%02x.%x", d->segment, d->bus, PCI_SLOT(d->devfn),
+                             PCI_FUNC(d->devfn));
+    return g_str_equal(name, wanted);
+}
 
 /* A device that is being realized is not among them. */
 static void compare(Device *dev, void *opaque)
 {
     Search *s = opaque;
-    VFIOPCIDevice *vdev;
 
-    if (!G_TYPE_CHECK_INSTANCE_TYPE(dev, TYPE_VFIO_PCI)) {
-        return;
-    }
-    vdev = VFIO_PCI(dev);
-    if (vdev->vbasedev->iommufd == s->iommufd && vdev->vbasedev->devid == s->devid) {
-        s->found = vdev;
+    if (G_TYPE_CHECK_INSTANCE_TYPE(dev, TYPE_VFIO_PCI) && is_meant(VFIO_PCI(dev)->vbasedev, s)) {
+        s->found = VFIO_PCI(dev);
     }
 }
 
-/* Ours that a hot reset takes along; NULL if it cannot be, as somebody else has one of them. */
-static GPtrArray *find_affected(VFIOPCIDevice *vdev, GError **errp)
+/* Whether this process has it, although none of its devices may use it. */
+static bool is_held(const VFIODevice *dev, const struct vfio_pci_dependent_device *d)
 {
-    g_autofree struct vfio_pci_hot_reset_info *info =
-        vfio_device_get_hot_reset_info(vdev->vbasedev, errp);
+    return dev->group ? vfio_group_fd(d->group_id) >= 0 : d->group_id == VFIO_PCI_DEVID_OWNED;
+}
+
+/* Ours that a hot reset takes along; NULL if it cannot be, as somebody else has one of them. */
+static GPtrArray *find_affected(VFIOPCIDevice *vdev, const struct vfio_pci_hot_reset_info *info,
+                                GError **errp)
+{
+    const VFIODevice *dev = vdev->vbasedev;
     g_autoptr(GPtrArray) affected = g_ptr_array_new();
 
-    if (!info) {
-        return NULL;
-    }
-    if (!(info->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID)) {
+    if (!dev->group && !(info->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID)) {
         error_set(errp, "the kernel does not say whose its slot's functions are");
         return NULL;
     }
     for (uint32_t i = 0; i < info->count; i++) {
         const struct vfio_pci_dependent_device *d = &info->devices[i];
-        Search s = { vdev->vbasedev->iommufd, d->group_id, NULL };
+        Search s = { dev, d, NULL };
 
-        TRACE("vfio_pci_hot_reset_dep", "%s takes %04x:%02x:%02x.%x along, id %d",
-              vdev->vbasedev->name, d->segment, d->bus, PCI_SLOT(d->devfn), PCI_FUNC(d->devfn),
-              (int32_t)d->group_id);
-        if (d->group_id == VFIO_PCI_DEVID_OWNED) {
-            continue; /* nobody else can have it, and nobody uses it */
-        }
-        if (s.devid == vdev->vbasedev->devid) {
+        TRACE("vfio_pci_hot_reset_dep", "%s takes %04x:%02x:%02x.%x along, id %d", dev->name,
+              d->segment, d->bus, PCI_SLOT(d->devfn), PCI_FUNC(d->devfn), (int32_t)d->group_id);
+        if (is_meant(dev, &s)) {
             s.found = vdev;
         } else {
             device_foreach(compare, &s);
         }
-        if (!s.found) {
+        if (s.found) {
+            g_ptr_array_add(affected, s.found);
+        } else if (!is_held(dev, d)) {
             error_set(errp, "%04x:%02x:%02x.%x shares its slot and is not this VM's", d->segment,
                       d->bus, PCI_SLOT(d->devfn), PCI_FUNC(d->devfn));
             return NULL;
         }
-        g_ptr_array_add(affected, s.found);
     }
-    if (!(info->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED)) {
+    if (!dev->group && !(info->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED)) {
         error_set(errp, "its slot has functions that are not this VM's");
         return NULL;
     }
@@ -150,7 +161,9 @@ static ResetResult failed(GError **errp, GError *err)
 static ResetResult hot_reset(VFIOPCIDevice *vdev, GError **errp)
 {
     g_autoptr(GError) err = NULL;
-    g_autoptr(GPtrArray) affected = find_affected(vdev, &err);
+    g_autofree struct vfio_pci_hot_reset_info *info =
+        vfio_device_get_hot_reset_info(vdev->vbasedev, &err);
+    g_autoptr(GPtrArray) affected = info ? find_affected(vdev, info, &err) : NULL;
     bool ok;
 
     for (guint i = 0; affected && i < affected->len; i++) {
@@ -165,7 +178,7 @@ static ResetResult hot_reset(VFIOPCIDevice *vdev, GError **errp)
     for (guint i = 0; affected && i < affected->len; i++) {
         quiesce(affected->pdata[i]); /* its INTx is on again */
     }
-    ok = affected && vfio_device_hot_reset(vdev->vbasedev, &err);
+    ok = affected && vfio_device_hot_reset(vdev->vbasedev, info, &err);
     for (guint i = 0; affected && i < affected->len; i++) {
         VFIOPCIDevice *other = affected->pdata[i];
 

@@ -55,10 +55,31 @@ struct vfio_pci_hot_reset_info *vfio_device_get_hot_reset_info(VFIODevice *dev, 
     return NULL;
 }
 
-bool vfio_device_hot_reset(VFIODevice *dev, GError **errp)
+static bool holds(const struct vfio_pci_hot_reset *reset, int fd)
 {
-    struct vfio_pci_hot_reset reset = { .argsz = sizeof(reset) };
+    for (uint32_t i = 0; i < reset->count; i++) {
+        if (reset->group_fds[i] == fd) {
+            return true;
+        }
+    }
+    return false;
+}
 
-    return reset_ioctl(dev, VFIO_DEVICE_PCI_HOT_RESET, &reset) ||
+bool vfio_device_hot_reset(VFIODevice *dev, const struct vfio_pci_hot_reset_info *info,
+                           GError **errp)
+{
+    uint32_t n = dev->group ? info->count : 0;
+    size_t argsz = sizeof(struct vfio_pci_hot_reset) + n * sizeof(int32_t);
+    g_autofree struct vfio_pci_hot_reset *reset = g_malloc0(argsz);
+
+    for (uint32_t i = 0; i < n; i++) {
+        int fd = vfio_group_fd(info->devices[i].group_id);
+
+        if (!holds(reset, fd)) {
+            reset->group_fds[reset->count++] = fd;
+        }
+    }
+    reset->argsz = (uint32_t)(sizeof(*reset) + reset->count * sizeof(int32_t));
+    return reset_ioctl(dev, VFIO_DEVICE_PCI_HOT_RESET, reset) ||
            error_set_errno(errp, errno, "VFIO_DEVICE_PCI_HOT_RESET failed");
 }

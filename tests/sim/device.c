@@ -3,6 +3,7 @@
 #include "tests/sim/internal.h"
 
 #include <linux/pci_regs.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -386,6 +387,11 @@ static int dev_hot_reset_info(SimDevice *dev, void *arg)
 
         d[n].group_id = other->bound ? other->devid : VFIO_PCI_DEVID_OWNED;
         d[n].devfn = (uint8_t)n;
+        if (dev->via) {
+            d[n].group_id = other->group;
+            d[n].bus = (uint8_t)strtoul(other->name + strlen("0000:"), NULL, 16);
+            d[n].devfn = 0;
+        }
     }
     for (unsigned i = 0; i < slot->idle; i++, n++) {
         d[n].devfn = (uint8_t)n;
@@ -396,8 +402,11 @@ static int dev_hot_reset_info(SimDevice *dev, void *arg)
         d[n++].group_id = (uint32_t)VFIO_PCI_DEVID_NOT_OWNED;
     }
     info->count = n;
-    info->flags = VFIO_PCI_HOT_RESET_FLAG_DEV_ID;
-    info->flags |= slot->stranger ? 0 : VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
+    info->flags = 0;
+    if (!dev->via) {
+        info->flags |= VFIO_PCI_HOT_RESET_FLAG_DEV_ID;
+        info->flags |= slot->stranger ? 0 : VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
+    }
     if (info->argsz < sizeof(*info) + n * sizeof(d[0])) {
         return fail(ENOSPC);
     }
@@ -405,13 +414,30 @@ static int dev_hot_reset_info(SimDevice *dev, void *arg)
     return 0;
 }
 
+/* All groups of the slot are among those whose descriptors are given. */
+static bool groups_given(const SimSlot *slot, const struct vfio_pci_hot_reset *reset)
+{
+    for (guint i = 0; i < slot->devices->len; i++) {
+        const SimDevice *other = slot->devices->pdata[i];
+        bool given = false;
+
+        for (uint32_t k = 0; k < reset->count; k++) {
+            given |= sim_group_of(reset->group_fds[k]) == other->group;
+        }
+        if (!given) {
+            return false;
+        }
+    }
+    return reset->count <= slot->devices->len;
+}
+
 static int dev_hot_reset(SimDevice *dev, void *arg)
 {
     const struct vfio_pci_hot_reset *reset = arg;
 
     sim_note("HOT_RESET");
-    if (reset->argsz < sizeof(*reset) || reset->flags || reset->count || !dev->slot ||
-        dev->slot->stranger) {
+    if (reset->argsz < sizeof(*reset) || reset->flags || !dev->slot ||
+        (dev->via ? !groups_given(dev->slot, reset) : reset->count || dev->slot->stranger)) {
         return fail(EINVAL);
     }
     if (dev->busy && dev->busy--) {

@@ -96,6 +96,11 @@ SimGroup *sim_group_open(unsigned id)
     return g;
 }
 
+unsigned sim_group_id(const SimGroup *g)
+{
+    return g->id;
+}
+
 static void leave_container(SimGroup *g)
 {
     SimContainer *c = g->container;

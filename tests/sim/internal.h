@@ -30,6 +30,8 @@ SimContainer *sim_container_of(int fd);
 /* A dma-buf of @size bytes of a device's, and what a descriptor says of it (false: is none). */
 int sim_dmabuf_new(SimDevice *dev, uint64_t size);
 bool sim_dmabuf(int fd, SimDevice **dev, uint64_t *size);
+/* 0: the descriptor is not of a group. */
+unsigned sim_group_of(int fd);
 
 /* ---- iommufd.c ---- */
 
@@ -80,6 +82,7 @@ void sim_device_wake(SimDevice *dev);
 /* NULL and errno. */
 SimGroup *sim_group_open(unsigned id);
 void sim_group_close(SimGroup *g);
+unsigned sim_group_id(const SimGroup *g);
 bool sim_group_is_open(unsigned id);
 void sim_group_device_closed(SimDevice *dev);
 int sim_group_ioctl(SimGroup *g, unsigned long request, void *arg);

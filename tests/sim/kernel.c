@@ -102,6 +102,11 @@ SimContainer *sim_container_of(int fd)
     return file(fd) ? file(fd)->container : NULL;
 }
 
+unsigned sim_group_of(int fd)
+{
+    return file(fd) && file(fd)->group ? sim_group_id(file(fd)->group) : 0;
+}
+
 /* /dev/vfio/vfio, /dev/vfio/N and /dev/vfio/noiommu-N. */
 static int open_older(const char *name)
 {

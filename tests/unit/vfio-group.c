@@ -454,6 +454,44 @@ static void test_refusals(void)
     end(NULL);
 }
 
+/* ---- hot reset ---- */
+
+/* Two functions in one slot, in one group or in two: the groups' descriptors go along, each once. */
+static void hot_reset(unsigned group)
+{
+    SimSlot slot = { .devices = g_ptr_array_new() };
+    g_autofree char *log = NULL;
+    PCIDevice *first, *second;
+
+    setup_two(group);
+    sim->slot = sim2->slot = &slot;
+    sim->flags = sim2->flags = VFIO_DEVICE_FLAGS_PCI;
+    g_ptr_array_add(slot.devices, sim);
+    g_ptr_array_add(slot.devices, sim2);
+    first = plug_group_ok("d0", sysfs);
+    g_free(sim_take_log());
+    devices_reset();
+    g_assert_cmpuint(sim->hot_resets, ==, group == 12); /* the other's group is not ours */
+    second = plug_group_ok("d1", sysfs2);
+    g_free(sim_take_log());
+    cfg_write(first, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+    cfg_write(second, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+    devices_reset();
+    log = sim_take_log();
+    g_assert_cmpuint(count(log, "HOT_RESET\n"), ==, 1);
+    g_assert_cmpuint(sim2->hot_resets, ==, 1 + (group == 12));
+    device_destroy(DEVICE(first));
+    device_destroy(DEVICE(second));
+    g_ptr_array_unref(slot.devices);
+    end_two();
+}
+
+static void test_hot_reset(void)
+{
+    hot_reset(12);
+    hot_reset(30);
+}
+
 /* ---- tokens ---- */
 
 static void test_token(void)
@@ -507,6 +545,7 @@ static void add_tests(void)
     g_test_add_func("/vfio/group/kernels", test_kernels);
     g_test_add_func("/vfio/group/not-viable", test_not_viable);
     g_test_add_func("/vfio/group/refusals", test_refusals);
+    g_test_add_func("/vfio/group/hot-reset", test_hot_reset);
     g_test_add_func("/vfio/group/token", test_token);
 }
 

@@ -87,8 +87,15 @@ bool vfio_device_reset(VFIODevice *dev, GError **errp);
  * takes along, itself among them.  g_free it; NULL and the error if there is no such reset.
  */
 struct vfio_pci_hot_reset_info *vfio_device_get_hot_reset_info(VFIODevice *dev, GError **errp);
-/* VFIO_DEVICE_PCI_HOT_RESET; the kernel checks that all of those are ours.  May sleep as above. */
-bool vfio_device_hot_reset(VFIODevice *dev, GError **errp);
+/*
+ * VFIO_DEVICE_PCI_HOT_RESET; @info is what the above has just said.  The kernel checks that all of
+ * those are ours: of devices that are reached by their groups, their groups' descriptors show it.
+ * May sleep as above.
+ */
+bool vfio_device_hot_reset(VFIODevice *dev, const struct vfio_pci_hot_reset_info *info,
+                           GError **errp);
+/* The descriptor of a group that this process has, or -1; it stays the group's. */
+int vfio_group_fd(uint32_t id);
 
 /* Whole accesses only: a short one is a failure with errno EIO. */
 bool vfio_region_read(VFIODevice *dev, unsigned region, uint64_t addr, void *buf, size_t len);
