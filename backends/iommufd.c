@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sys/resource.h>
 
 #include "core/fdset.h"
 #include "util/error.h"
@@ -79,17 +78,13 @@ static void set_call_error(IOMMUFDBackend *be, const IOMMUFDCommand *c, const vo
                            GError **errp)
 {
     g_autofree char *range = NULL, *why = NULL;
-    struct rlimit memlock;
 
     if (c->length) {
         range = g_strdup_printf(" (iova 0x%" PRIx64 ", length 0x%" PRIx64 ")", field(arg, c->iova),
                                 field(arg, c->length));
     }
-    if (c->pins && errnum == ENOMEM && !getrlimit(RLIMIT_MEMLOCK, &memlock) &&
-        memlock.rlim_cur != RLIM_INFINITY) {
-        why = g_strdup_printf("; the limit of locked memory (ulimit -l) is %" PRIu64 " KiB, and "
-                              "all guest memory is locked for DMA",
-                              (uint64_t)memlock.rlim_cur / 1024);
+    if (c->pins && errnum == ENOMEM) {
+        why = error_memlock_hint();
     } else if (c->since && errnum == ENOTTY) {
         why = g_strdup_printf("; it needs Linux %s", c->since);
     }

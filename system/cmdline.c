@@ -234,16 +234,8 @@ static bool take_name(Options *o, const OptionDesc *desc, const char *arg, GErro
 
 static bool take_uuid(Options *o, const OptionDesc *desc, const char *arg, GError **errp)
 {
-    if (!g_uuid_string_is_valid(arg)) {
-        return error_set(errp, "failed to parse UUID string: wrong format");
-    }
-    for (size_t i = 0; i < sizeof(o->uuid); i++) {
-        arg += *arg == '-';
-        o->uuid[i] = (uint8_t)(g_ascii_xdigit_value(arg[0]) << 4 | g_ascii_xdigit_value(arg[1]));
-        arg += 2;
-    }
-    o->uuid_set = true;
-    return true;
+    o->uuid_set = uuid_parse(arg, o->uuid);
+    return o->uuid_set || error_set(errp, "failed to parse UUID string: wrong format");
 }
 
 /* ---- logs ---- */

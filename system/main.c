@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <glib-unix.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include "core/lock.h"
 #include "core/runstate.h"
@@ -24,6 +25,20 @@ static void catch_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
+/*
+ * Each vector of a device takes a descriptor, and a device may have 2048.  The usual soft limit of
+ * 1024 is for the sake of programs that use select(), which this one is not.
+ */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (!getrlimit(RLIMIT_NOFILE, &limit)) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 static int run(const Options *o)
 {
     g_autoptr(GError) err = NULL;
@@ -33,6 +48,7 @@ static int run(const Options *o)
         return 1;
     }
     catch_signals();
+    raise_descriptor_limit();
     machine_lock();
     if (!system_start(o, &err) || !daemon_ready(&err)) {
         error_report("%s", err->message);

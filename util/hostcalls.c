@@ -2,6 +2,7 @@
 #include "util/hostcalls.h"
 
 #include <fcntl.h>
+#include <stdint.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -45,4 +46,24 @@ void host_fd_close(int *fd)
         hostcalls->close(*fd);
         *fd = -1;
     }
+}
+
+int host_eventfd(void)
+{
+    return hostcalls->eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+void host_eventfd_signal(int fd)
+{
+    const uint64_t one = 1;
+    ssize_t ret = hostcalls->write(fd, &one, sizeof(one)); /* fails where it cannot count higher */
+
+    (void)ret;
+}
+
+bool host_eventfd_take(int fd)
+{
+    uint64_t count;
+
+    return hostcalls->read(fd, &count, sizeof(count)) == sizeof(count);
 }

@@ -134,6 +134,19 @@ bool bool_parse(const char *name, const char *text, bool *value, GError **errp)
            error_set(errp, "Parameter '%s' expects 'on' or 'off'", name);
 }
 
+bool uuid_parse(const char *text, uint8_t uuid[16])
+{
+    if (!g_uuid_string_is_valid(text)) {
+        return false;
+    }
+    for (size_t i = 0; i < 16; i++) {
+        text += *text == '-';
+        uuid[i] = (uint8_t)(g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]));
+        text += 2;
+    }
+    return true;
+}
+
 bool keyval_get_bool(JsonObject *o, const char *key, bool *value, GError **errp)
 {
     g_autofree char *text = NULL;

@@ -20,30 +20,24 @@
 
 const char *vfio_sysfs_dev_char = "/sys/dev/char";
 
-/* Why there is no cdev, and what the user can do. */
-static void explain_no_cdev(const char *sysfs, GError **errp)
+bool vfio_check_driver(const char *sysfs, GError **errp)
 {
     g_autofree char *link = g_build_filename(sysfs, "driver", NULL);
     g_autofree char *target = g_file_read_link(link, NULL);
     g_autofree char *driver = target ? g_path_get_basename(target) : NULL;
     g_autofree char *name = g_path_get_basename(sysfs);
 
-    if (driver && strstr(driver, "vfio")) {
-        error_set(errp,
-                  "host driver '%s' has the device, but there is no vfio-dev in %s: the kernel "
-                  "needs CONFIG_VFIO_DEVICE_CDEV (Linux 6.6)",
-                  driver, sysfs);
-    } else if (driver) {
-        error_set(errp,
-                  "host driver '%s' has the device, not vfio-pci; bind it first, for example by "
-                  "'driverctl set-override %s vfio-pci'",
-                  driver, name);
-    } else {
-        error_set(errp,
-                  "no host driver has the device; bind it to vfio-pci first, for example by "
-                  "'driverctl set-override %s vfio-pci'",
-                  name);
+    if (!driver) {
+        return error_set(errp,
+                         "no host driver has the device; bind it to vfio-pci first, for example by "
+                         "'driverctl set-override %s vfio-pci'",
+                         name);
     }
+    return strstr(driver, "vfio") ||
+           error_set(errp,
+                     "host driver '%s' has the device, not vfio-pci; bind it first, for example by "
+                     "'driverctl set-override %s vfio-pci'",
+                     driver, name);
 }
 
 /* "vfio7" and its device number. */
@@ -59,7 +53,12 @@ static char *find_cdev(const char *sysfs, dev_t *number, GError **errp)
         name = dir ? g_dir_read_name(dir) : NULL;
     } while (name && !g_str_has_prefix(name, "vfio"));
     if (!name) {
-        explain_no_cdev(sysfs, errp);
+        if (vfio_check_driver(sysfs, errp)) {
+            error_set(errp,
+                      "a VFIO driver has the device, but there is no vfio-dev in %s: the kernel "
+                      "needs CONFIG_VFIO_DEVICE_CDEV (Linux 6.6)",
+                      sysfs);
+        }
         return NULL;
     }
     path = g_build_filename(folder, name, "dev", NULL);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A device behind its cdev, from opening it to letting it go.  The order is the kernel's and is
- * kept both ways: KVM hears of the descriptor before BIND, because a driver may want its VM when it
- * is opened; DETACH comes before anything that the attachment holds is destroyed; and the
- * descriptor is closed last, for closing is what undoes BIND.
+ * A device, from opening it to letting it go: by its cdev, or by its group (group.c).  The order is
+ * the kernel's and is kept both ways.  For a cdev: KVM hears of the descriptor before BIND, because
+ * a driver may want its VM when it is opened; DETACH comes before anything that the attachment
+ * holds is destroyed; and the descriptor is closed last, for closing is what undoes BIND.
  */
 #include "hw/vfio/container.h"
 
@@ -15,32 +15,56 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/hostcalls.h"
+#include "util/keyval.h"
 #include "util/trace.h"
 
 GPtrArray *vfio_devices;
 
-static bool check_not_attached(VFIODevice *dev, GError **errp)
+bool vfio_check_not_attached(VFIODevice *dev, GError **errp)
 {
     for (guint i = 0; vfio_devices && i < vfio_devices->len; i++) {
         VFIODevice *other = vfio_devices->pdata[i];
 
-        if (other->number == dev->number) {
+        if ((dev->number && other->number == dev->number) ||
+            (dev->sysfs && g_strcmp0(other->sysfs, dev->sysfs) == 0)) {
             return error_set(errp, "the device is attached already");
         }
     }
     return true;
 }
 
-static bool bind_iommufd(VFIODevice *dev, GError **errp)
+const char *vfio_open_hint(int errnum, const char *token)
 {
-    struct vfio_device_bind_iommufd bind = {
+    if (errnum == EACCES) {
+        return token ? "; vf-token is not the one that the other side, PF or VF, uses"
+                     : "; it needs vf-token=UUID, for a VFIO user has its physical function";
+    }
+    if (errnum == EBUSY) {
+        return "; another process has it, or a device of its group";
+    }
+    return errnum == EINVAL && token ? "; perhaps it takes no vf-token: only a VF whose PF is "
+                                       "bound to vfio-pci, and such a PF, do"
+                                     : "";
+}
+
+/* ---- by the cdev ---- */
+
+static bool bind_iommufd(VFIODevice *dev, const char *token, GError **errp)
+{
+    uint8_t uuid[16];
+    VFIODeviceBindToken bind = {
         .argsz = VFIO_BIND_IOMMUFD_ARGSZ,
         .iommufd = dev->iommufd->fd,
     };
 
+    if (token && uuid_parse(token, uuid)) {
+        bind.argsz = sizeof(bind);
+        bind.flags = VFIO_DEVICE_BIND_FLAG_TOKEN;
+        bind.token_uuid_ptr = (uintptr_t)uuid;
+    }
     if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind)) {
-        return error_set_errno(errp, errno, "error bind device fd=%d to iommufd=%d", dev->fd,
-                               bind.iommufd);
+        return error_set(errp, "error bind device fd=%d to iommufd=%d: %s%s", dev->fd, bind.iommufd,
+                         g_strerror(errno), vfio_open_hint(errno, token));
     }
     dev->devid = bind.out_devid;
     TRACE("iommufd_cdev_connect_and_bind", "%s fd %d devid %u", dev->name, dev->fd, dev->devid);
@@ -51,7 +75,7 @@ static bool bind_iommufd(VFIODevice *dev, GError **errp)
  * To open a device is to reset it, and a function level reset alone makes the kernel sleep for
  * 100 ms: guest memory gets its pages in the meantime.
  */
-static bool bind_and_attach(VFIODevice *dev, GError **errp)
+static bool bind_and_attach(VFIODevice *dev, const char *token, GError **errp)
 {
     VFIOContainer *c = vfio_container_of_iommufd(dev->iommufd, errp);
 
@@ -59,12 +83,41 @@ static bool bind_and_attach(VFIODevice *dev, GError **errp)
         return false;
     }
     vfio_container_prepare(c);
-    if (!bind_iommufd(dev, errp)) {
+    if (!bind_iommufd(dev, token, errp)) {
         vfio_container_put(c);
         return false;
     }
     return vfio_container_attach(c, dev, errp);
 }
+
+static bool cdev_connect(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
+{
+    if (dev->fd < 0) {
+        dev->fd = vfio_cdev_open(dev->sysfs, &dev->number, errp);
+    }
+    if (dev->fd < 0 || !vfio_check_not_attached(dev, errp) ||
+        !iommufd_backend_connect(ref->iommufd, errp)) {
+        return false;
+    }
+    dev->iommufd = ref->iommufd;
+    dev->accel_told = accel_device_fd_add(dev->fd, errp);
+    return dev->accel_told && bind_and_attach(dev, ref->vf_token, errp);
+}
+
+static void cdev_disconnect(VFIODevice *dev)
+{
+    vfio_container_detach(dev);
+    if (dev->accel_told) {
+        accel_device_fd_del(dev->fd);
+    }
+    if (dev->iommufd) {
+        iommufd_backend_disconnect(dev->iommufd);
+    }
+}
+
+static const VFIOInterface cdev_interface = { cdev_connect, cdev_disconnect };
+
+/* ---- by either ---- */
 
 static bool get_info(VFIODevice *dev, GError **errp)
 {
@@ -82,17 +135,9 @@ static bool get_info(VFIODevice *dev, GError **errp)
 }
 
 /* Whatever fails, undo_attach() undoes as much as there is. */
-static bool attach(VFIODevice *dev, IOMMUFDBackend *be, GError **errp)
+static bool attach(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
 {
-    if (dev->fd < 0) {
-        dev->fd = vfio_cdev_open(dev->sysfs, &dev->number, errp);
-    }
-    if (dev->fd < 0 || !check_not_attached(dev, errp) || !iommufd_backend_connect(be, errp)) {
-        return false;
-    }
-    dev->iommufd = be;
-    dev->accel_told = accel_device_fd_add(dev->fd, errp);
-    return dev->accel_told && bind_and_attach(dev, errp) && get_info(dev, errp) &&
+    return dev->interface->connect(dev, ref, errp) && get_info(dev, errp) &&
            vfio_regions_init(dev, errp);
 }
 
@@ -127,17 +172,11 @@ static bool find_by_fd(VFIODevice *dev, const char *text, GError **errp)
     return true;
 }
 
-/* All but closing the descriptor, which undoes BIND. */
+/* All but closing the descriptor where that is what undoes BIND. */
 static void undo_attach(VFIODevice *dev)
 {
     vfio_regions_fini(dev);
-    vfio_container_detach(dev);
-    if (dev->accel_told) {
-        accel_device_fd_del(dev->fd);
-    }
-    if (dev->iommufd) {
-        iommufd_backend_disconnect(dev->iommufd);
-    }
+    dev->interface->disconnect(dev);
 }
 
 static void device_free(VFIODevice *dev)
@@ -148,16 +187,17 @@ static void device_free(VFIODevice *dev)
     g_free(dev);
 }
 
-VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, IOMMUFDBackend *be, GError **errp)
+VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, GError **errp)
 {
     VFIODevice *dev = g_new0(VFIODevice, 1);
 
     dev->fd = -1;
+    dev->interface = ref->iommufd ? &cdev_interface : &vfio_group_interface;
     if (ref->fd ? !find_by_fd(dev, ref->fd, errp) : !find_by_sysfs(dev, ref->sysfs, errp)) {
         device_free(dev);
         return NULL;
     }
-    if (!attach(dev, be, errp)) {
+    if (!attach(dev, ref, errp)) {
         g_prefix_error(errp, "vfio %s: ", dev->name);
         undo_attach(dev);
         if (ref->fd && !dev->devid) {
@@ -192,12 +232,6 @@ bool vfio_device_has_peers(const VFIODevice *dev)
     return false;
 }
 
-bool vfio_device_reset(VFIODevice *dev, GError **errp)
-{
-    return !hostcalls->ioctl(dev->fd, VFIO_DEVICE_RESET, NULL) ||
-           error_set_errno(errp, errno, "VFIO_DEVICE_RESET failed");
-}
-
 /* ---- interrupts ---- */
 
 bool vfio_device_get_irq_info(VFIODevice *dev, unsigned index, struct vfio_irq_info *info,
@@ -208,6 +242,10 @@ bool vfio_device_get_irq_info(VFIODevice *dev, unsigned index, struct vfio_irq_i
         return true;
     }
     if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_GET_IRQ_INFO, info)) {
+        if (errno == EINVAL) { /* a driver that has less than its device info says, as mtty */
+            info->count = 0;
+            return true;
+        }
         return error_set_errno(errp, errno, "VFIO_DEVICE_GET_IRQ_INFO (index %u) failed", index);
     }
     TRACE("vfio_device_get_irq_info", "%s index %u count %u flags 0x%x", dev->name, index,
@@ -250,11 +288,7 @@ int vfio_device_set_irqs(VFIODevice *dev, unsigned index, uint32_t action, unsig
     return ret;
 }
 
-void vfio_disable_irqindex(VFIODevice *dev, unsigned index)
+bool vfio_disable_irqindex(VFIODevice *dev, unsigned index, GError **errp)
 {
-    g_autoptr(GError) err = NULL;
-
-    if (vfio_device_set_irqs(dev, index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, NULL, &err) < 0) {
-        warn_report("vfio %s: %s", dev->name, err->message);
-    }
+    return !vfio_device_set_irqs(dev, index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, NULL, errp);
 }

@@ -5,8 +5,23 @@
 
 #include "hw/vfio/vfio.h"
 
+/*
+ * An interface of the kernel through which a device is opened and put into a container.
+ * connect() fills dev->fd and dev->container; disconnect() undoes as much of it as there is, but for
+ * closing a cdev, which the caller does or not.
+ */
+typedef struct VFIOInterface {
+    bool (*connect)(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp);
+    void (*disconnect)(VFIODevice *dev);
+} VFIOInterface;
+
+/* device.c: what one needs to know who could not open a device, with vf-token @token (NULL: none);
+ * perhaps "". */
+const char *vfio_open_hint(int errnum, const char *token);
 /* device.c: all that are attached; NULL before the first. */
 extern GPtrArray *vfio_devices;
+/* Whether @dev is none of those, as far as its number and its place in sysfs are known. */
+bool vfio_check_not_attached(VFIODevice *dev, GError **errp);
 
 /* cdev.c: the open cdev of the device in that folder of sysfs and its number, or -1. */
 int vfio_cdev_open(const char *sysfs, dev_t *number, GError **errp);
@@ -17,6 +32,26 @@ int vfio_cdev_open(const char *sysfs, dev_t *number, GError **errp);
 bool vfio_cdev_identify(int fd, dev_t *number, char **sysfs, GError **errp);
 /* Where sysfs finds devices by their numbers; tests have a place of their own. */
 extern const char *vfio_sysfs_dev_char;
+/* Whether a driver of VFIO has the device; if not, who has it and what the user can do. */
+bool vfio_check_driver(const char *sysfs, GError **errp);
+
+/* group.c: the older interface, by the device's IOMMU group. */
+extern const VFIOInterface vfio_group_interface;
+
+/* caps.c: capabilities behind a structure that the kernel has filled. */
+typedef struct VFIOCapChain {
+    const void *info;
+    uint32_t argsz;     /* how long @info is with all of them */
+    uint32_t head;      /* how long it is without */
+    uint32_t first;     /* offset of the first in @info; 0: none */
+    uint32_t alignment; /* of them all */
+} VFIOCapChain;
+/*
+ * The capability @id, of at least @size bytes; *@room is what lies from it to the end.  True with
+ * *@cap NULL when there is none.  The kernel chains them in ascending order.
+ */
+bool vfio_find_cap(const VFIOCapChain *chain, uint16_t id, size_t size, const void **cap,
+                   size_t *room, GError **errp);
 
 /* region.c: fills dev->regions, and frees them. */
 bool vfio_regions_init(VFIODevice *dev, GError **errp);

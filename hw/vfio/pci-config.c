@@ -96,6 +96,9 @@ uint32_t vfio_pci_read_config(PCIDevice *pdev, uint32_t addr, unsigned len)
     VFIOPCIDevice *vdev = VFIO_PCI(pdev);
     uint32_t bits = device_bits(vdev, addr, len), val = 0;
 
+    if (vdev->interrupt == VFIO_INT_MSI && addr - pdev->msi_cap < MSI_REGISTERS + 4) {
+        vfio_msi_poll_pending(vdev);
+    }
     if (bits) {
         val = vfio_config_read_device(vdev, addr, len) & bits;
     }
@@ -168,13 +171,14 @@ void vfio_pci_write_config(PCIDevice *pdev, uint32_t addr, uint32_t val, unsigne
     bool was_msi = vdev->interrupt == VFIO_INT_MSI;
     g_autoptr(GError) err = NULL;
 
+    vdev->use = VFIO_IN_USE;
     TRACE("vfio_pci_write_config", "%s 0x%x len %u: 0x%x", vdev->vbasedev->name, addr, len, val);
     if (addr == PCI_COMMAND && val & PCI_COMMAND_MASTER && !vfio_device_dma_ready(vdev->vbasedev)) {
         return;
     }
     write_both(vdev, addr, val, len);
     if (!vfio_pci_set_interrupt(vdev, wanted_interrupt(pdev), &err)) {
-        warn_report("vfio %s: %s", vdev->vbasedev->name, err->message);
+        vfio_pci_warn_interrupt(vdev, err);
     }
     if (vdev->interrupt == VFIO_INT_MSIX) {
         vfio_msix_settle(vdev);

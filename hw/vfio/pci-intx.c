@@ -3,46 +3,93 @@
  * INTx.  The kernel masks the line when it fires and signals the trigger; the interrupt controller
  * raises the guest's line and, when the guest has served it, signals the resample eventfd, which is
  * the device's UNMASK too.  So a level-triggered interrupt goes to the guest and back without this
- * process.  A VFIO driver that takes no eventfd for UNMASK is unmasked from here.
+ * process.
+ *
+ * A VFIO driver that takes no eventfd for UNMASK is unmasked from here.  With x-no-kvm-intx both ways
+ * go through here: the trigger is passed on to an eventfd of our own.  The interrupt controller tells
+ * exactly when the guest has served the interrupt, so no access to a BAR need be taken for a sign of
+ * it (QEMU's x-intx-mmap-timeout-ms).
  */
 #include "hw/vfio/pci.h"
 
 #include <errno.h>
 #include <glib-unix.h>
-#include <sys/eventfd.h>
 
 #include "util/error.h"
 #include "util/hostcalls.h"
 #include "util/trace.h"
 
+static gboolean intx_signalled(gint fd, GIOCondition condition, gpointer opaque)
+{
+    VFIOPCIDevice *vdev = opaque;
+
+    if (host_eventfd_take(fd)) {
+        TRACE("vfio_intx_interrupt", "%s", vdev->vbasedev->name);
+        host_eventfd_signal(vdev->intx.line);
+    }
+    return G_SOURCE_CONTINUE;
+}
+
 static gboolean intx_resampled(gint fd, GIOCondition condition, gpointer opaque)
 {
     VFIOPCIDevice *vdev = opaque;
     g_autoptr(GError) err = NULL;
-    uint64_t count;
 
-    if (hostcalls->read(fd, &count, sizeof(count)) == sizeof(count) &&
-        vfio_device_set_irqs(vdev->vbasedev, VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK, 0,
+    if (!host_eventfd_take(fd)) {
+        return G_SOURCE_CONTINUE;
+    }
+    TRACE("vfio_intx_eoi", "%s", vdev->vbasedev->name);
+    if (vfio_device_set_irqs(vdev->vbasedev, VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK, 0,
                              1, NULL, &err) < 0) {
-        warn_report("vfio %s: %s", vdev->vbasedev->name, err->message);
-        vdev->intx.source = 0;
-        return G_SOURCE_REMOVE;
+        vfio_pci_warn_interrupt(vdev, err);
     }
     return G_SOURCE_CONTINUE;
+}
+
+static bool make_eventfd(int *fd, GError **errp)
+{
+    *fd = host_eventfd();
+    return *fd >= 0 || error_set_errno(errp, errno, "cannot make an eventfd for INTx");
+}
+
+/* True and no source: the device's driver unmasks when the guest has served the interrupt. */
+static bool set_unmask(VFIOPCIDevice *vdev, GError **errp)
+{
+    VFIOINTx *intx = &vdev->intx;
+    g_autoptr(GError) err = NULL;
+    int ret = vdev->no_kvm_intx
+                  ? -ENOTTY
+                  : vfio_device_set_irqs(vdev->vbasedev, VFIO_PCI_INTX_IRQ_INDEX,
+                                         VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, &intx->resample, &err);
+
+    if (ret < 0 && ret != -ENOTTY) {
+        g_propagate_error(errp, g_steal_pointer(&err));
+        return false;
+    }
+    if (err) {
+        g_prefix_error(&err, "INTx is unmasked by this process, which is slower: ");
+        vfio_pci_warn_once(vdev, VFIO_WARN_UNMASK, err);
+    }
+    if (ret < 0) {
+        intx->unmask = g_unix_fd_add(intx->resample, G_IO_IN, intx_resampled, vdev);
+    }
+    return true;
 }
 
 static bool intx_set_up(VFIOPCIDevice *vdev, int gsi, GError **errp)
 {
     VFIOINTx *intx = &vdev->intx;
-    g_autoptr(GError) err = NULL;
-    int ret;
 
-    intx->trigger = hostcalls->eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    intx->resample = hostcalls->eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (intx->trigger < 0 || intx->resample < 0) {
-        return error_set_errno(errp, errno, "cannot make an eventfd for INTx");
+    if (!make_eventfd(&intx->trigger, errp) || !make_eventfd(&intx->resample, errp)) {
+        return false;
     }
-    if (!irq_bind(gsi, intx->trigger, intx->resample, errp)) {
+    if (vdev->no_kvm_intx) {
+        if (!make_eventfd(&intx->line, errp)) {
+            return false;
+        }
+        intx->relay = g_unix_fd_add(intx->trigger, G_IO_IN, intx_signalled, vdev);
+    }
+    if (!irq_bind(gsi, intx->relay ? intx->line : intx->trigger, intx->resample, errp)) {
         return false;
     }
     intx->gsi = gsi;
@@ -51,18 +98,7 @@ static bool intx_set_up(VFIOPCIDevice *vdev, int gsi, GError **errp)
         return false;
     }
     intx->armed = true;
-    ret = vfio_device_set_irqs(vdev->vbasedev, VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK,
-                               0, 1, &intx->resample, &err);
-    if (ret < 0 && ret != -ENOTTY) {
-        g_propagate_error(errp, g_steal_pointer(&err));
-        return false;
-    }
-    if (ret < 0) {
-        warn_report("vfio %s: %s; INTx is unmasked by this process, which is slower",
-                    vdev->vbasedev->name, err->message);
-        intx->source = g_unix_fd_add(intx->resample, G_IO_IN, intx_resampled, vdev);
-    }
-    return true;
+    return set_unmask(vdev, errp);
 }
 
 bool vfio_intx_enable(VFIOPCIDevice *vdev, GError **errp)
@@ -84,23 +120,31 @@ bool vfio_intx_enable(VFIOPCIDevice *vdev, GError **errp)
     return true;
 }
 
+static void remove_source(guint *source)
+{
+    if (*source) {
+        g_source_remove(*source);
+        *source = 0;
+    }
+}
+
 void vfio_intx_disable(VFIOPCIDevice *vdev)
 {
     VFIOINTx *intx = &vdev->intx;
+    g_autoptr(GError) err = NULL;
 
     TRACE("vfio_intx_disable", "%s gsi %d", vdev->vbasedev->name, intx->gsi);
-    if (intx->source) {
-        g_source_remove(intx->source);
-        intx->source = 0;
+    if (intx->armed && !vfio_disable_irqindex(vdev->vbasedev, VFIO_PCI_INTX_IRQ_INDEX, &err)) {
+        vfio_pci_warn_interrupt(vdev, err);
     }
-    if (intx->armed) {
-        vfio_disable_irqindex(vdev->vbasedev, VFIO_PCI_INTX_IRQ_INDEX);
-        intx->armed = false;
-    }
+    intx->armed = false;
     if (intx->gsi >= 0) {
-        irq_unbind(intx->gsi, intx->trigger);
+        irq_unbind(intx->gsi, intx->relay ? intx->line : intx->trigger);
         intx->gsi = -1;
     }
+    remove_source(&intx->relay);
+    remove_source(&intx->unmask);
     host_fd_close(&intx->trigger);
+    host_fd_close(&intx->line);
     host_fd_close(&intx->resample);
 }

@@ -9,7 +9,6 @@
 
 #include <stdio.h>
 
-#include "core/runstate.h"
 #include "util/error.h"
 #include "util/keyval.h"
 #include "util/trace.h"
@@ -64,6 +63,27 @@ static void host_release(void *field)
 
 static const PropertyKind property_pci_host = { "str", host_set, host_get, NULL, host_release };
 
+/* QEMU has "auto" for a random one. */
+static bool uuid_set(GObject *obj, const Property *prop, void *field, JsonNode *value,
+                     GError **errp)
+{
+    g_autofree char *text = keyval_text(value);
+    uint8_t uuid[16];
+
+    if (text && g_str_equal(text, "auto")) {
+        g_free(text);
+        text = g_uuid_string_random();
+    }
+    if (!text || !uuid_parse(text, uuid)) {
+        return property_set_bad_value(obj, prop, value, errp);
+    }
+    g_free(*(char **)field);
+    *(char **)field = g_ascii_strdown(text, -1);
+    return true;
+}
+
+static const PropertyKind property_uuid = { "str", uuid_set, host_get, NULL, host_release };
+
 static const Property vfio_pci_properties[] = {
     PROP_("host", property_pci_host, VFIOPCIDevice, host,
           .help = "the host's device, [DDDD:]BB:DD.F"),
@@ -73,14 +93,21 @@ static const Property vfio_pci_properties[] = {
                 .help = "open descriptor of the device's cdev, instead of host: a number, a name "
                         "of getfd's, or /dev/fdset/N"),
     PROP_LINK("iommufd", VFIOPCIDevice, iommufd, iommufd_backend_get_type,
-              .help = "iommufd object whose address space the device is attached to"),
+              .help = "iommufd object whose address space the device is attached to (default: "
+                      "its group is used)"),
+    PROP_("vf-token", property_uuid, VFIOPCIDevice, vf_token,
+          .help = "UUID that a VF and the user of its PF share, where VFIO has both"),
     PROP_INT32("rombar", VFIOPCIDevice, rombar, -1, .help = "0 hides the option ROM"),
     PROP_INT32("bootindex", VFIOPCIDevice, bootindex, -1, .help = "place in the boot order"),
     PROP_BOOL("x-no-mmap", VFIOPCIDevice, no_mmap, false, .help = "trap all accesses to BARs"),
+    PROP_BOOL("x-no-kvm-intx", VFIOPCIDevice, no_kvm_intx, false,
+              .help = "deliver INTx through this process"),
     PROP_BOOL("x-no-kvm-msi", VFIOPCIDevice, no_kvm_msi, false,
               .help = "deliver MSI through this process"),
     PROP_BOOL("x-no-kvm-msix", VFIOPCIDevice, no_kvm_msix, false,
               .help = "deliver MSI-X through this process"),
+    PROP_BOOL("x-req", VFIOPCIDevice, req, true,
+              .help = "unplug the device when the host wants it back"),
     PROP_UINT32("x-pci-vendor-id", VFIOPCIDevice, vendor_id, UINT32_MAX),
     PROP_UINT32("x-pci-device-id", VFIOPCIDevice, device_id, UINT32_MAX),
     PROP_UINT32("x-pci-sub-vendor-id", VFIOPCIDevice, sub_vendor_id, UINT32_MAX),
@@ -91,6 +118,20 @@ static const Property vfio_pci_properties[] = {
     PROP_ON_OFF_AUTO("ats", VFIOPCIDevice, ats, ON_OFF_AUTO_AUTO,
                      .help = "the guest sees the ATS capability"),
 };
+
+void vfio_pci_warn_once(VFIOPCIDevice *vdev, VFIOWarning what, const GError *error)
+{
+    TRACE("vfio_pci_warning", "%s: %s", vdev->vbasedev->name, error->message);
+    if (!(vdev->warned & 1U << what)) {
+        vdev->warned |= 1U << what;
+        warn_report("vfio %s: %s", vdev->vbasedev->name, error->message);
+    }
+}
+
+void vfio_pci_warn_interrupt(VFIOPCIDevice *vdev, const GError *error)
+{
+    vfio_pci_warn_once(vdev, (VFIOWarning)vdev->interrupt, error);
+}
 
 /* ---- interrupts ---- */
 
@@ -141,6 +182,9 @@ static void interrupts_fini(VFIOPCIDevice *vdev)
 static bool attach(VFIOPCIDevice *vdev, GError **errp)
 {
     g_autofree char *sysfs = NULL;
+    VFIODeviceRef ref = { .fd = vdev->fd_name,
+                          .iommufd = vdev->iommufd,
+                          .vf_token = vdev->vf_token };
 
     if (!vdev->sysfsdev && !vdev->host && !vdev->fd_name) {
         return error_set(errp, "No provided host device: use host=DDDD:BB:SS.F, "
@@ -153,14 +197,14 @@ static bool attach(VFIOPCIDevice *vdev, GError **errp)
     sysfs = vdev->sysfsdev ? g_strdup(vdev->sysfsdev)
             : vdev->host   ? g_strdup_printf("/sys/bus/pci/devices/%s", vdev->host)
                            : NULL;
-    if (!vdev->iommufd) {
+    if (vdev->fd_name && !vdev->iommufd) {
         return error_set(errp,
-                         "vfio %s%s: there is no iommufd; the legacy group interface is not "
-                         "supported: use -object iommufd,id=ID and iommufd=ID",
-                         vdev->fd_name ? "fd " : "", vdev->host ?: vdev->sysfsdev ?: vdev->fd_name);
+                         "vfio fd %s: there is no iommufd: use -object iommufd,id=ID and "
+                         "iommufd=ID",
+                         vdev->fd_name);
     }
-    vdev->vbasedev = vfio_device_attach(&(VFIODeviceRef) { .sysfs = sysfs, .fd = vdev->fd_name },
-                                        vdev->iommufd, errp);
+    ref.sysfs = sysfs;
+    vdev->vbasedev = vfio_device_attach(&ref, errp);
     return vdev->vbasedev;
 }
 
@@ -196,6 +240,7 @@ static const struct {
     { vfio_rom_init, vfio_rom_fini },
     { vfio_capabilities_init, vfio_msi_fini },
     { interrupts_init, interrupts_fini },
+    { vfio_notifiers_init, vfio_notifiers_fini },
 };
 
 static void undo_stages(VFIOPCIDevice *vdev, size_t n)
@@ -220,6 +265,11 @@ static bool vfio_pci_realize(PCIDevice *pdev, GError **errp)
             return false;
         }
     }
+    /* To open a device is to reset it, if it has a reset of its own. */
+    vdev->use = vdev->vbasedev->flags & VFIO_DEVICE_FLAGS_RESET ? VFIO_CLEAN : VFIO_QUIET;
+    if (DEVICE(vdev)->hotplugged) { /* at the start, all devices are reset together */
+        vfio_pci_reset(pdev);
+    }
     TRACE("vfio_realize", "%s %04x:%04x", vdev->vbasedev->name,
           pci_get_word(pdev->config + PCI_VENDOR_ID), pci_get_word(pdev->config + PCI_DEVICE_ID));
     return true;
@@ -228,40 +278,6 @@ static bool vfio_pci_realize(PCIDevice *pdev, GError **errp)
 static void vfio_pci_exit(PCIDevice *pdev)
 {
     undo_stages(VFIO_PCI(pdev), G_N_ELEMENTS(stages));
-}
-
-/* ---- reset ---- */
-
-/* Its own state is what the PCI core has reset already; here is the device's. */
-static void vfio_pci_reset(PCIDevice *pdev)
-{
-    VFIOPCIDevice *vdev = VFIO_PCI(pdev);
-    VFIODevice *vbasedev = vdev->vbasedev;
-    uint32_t pm = pdev->pm_cap;
-    g_autoptr(GError) err = NULL;
-
-    if (run_state() == RUN_STATE_PRELAUNCH) {
-        return; /* the kernel reset it when it was opened, and no guest has run since */
-    }
-    TRACE("vfio_pci_reset", "%s", vbasedev->name);
-    vfio_pci_set_interrupt(vdev, VFIO_INT_NONE, NULL);
-    if (pm) {
-        uint32_t control = vfio_config_read_device(vdev, pm + PCI_PM_CTRL, 2);
-
-        if (control & PCI_PM_CTRL_STATE_MASK) { /* the kernel resets no sleeping device */
-            vfio_config_write_device(vdev, pm + PCI_PM_CTRL,
-                                     control & ~(uint32_t)PCI_PM_CTRL_STATE_MASK, 2);
-        }
-    }
-    /* Even where there is no reset, it stops doing DMA. */
-    vfio_config_write_device(vdev, PCI_COMMAND, 0, 2);
-    if (vbasedev->flags & VFIO_DEVICE_FLAGS_RESET && !vfio_device_reset(vbasedev, &err)) {
-        warn_report("vfio %s: %s", vbasedev->name, err->message);
-        g_clear_error(&err);
-    }
-    if (!vfio_pci_set_interrupt(vdev, VFIO_INT_INTx, &err)) {
-        warn_report("vfio %s: %s", vbasedev->name, err->message);
-    }
 }
 
 /* ---- type ---- */
@@ -279,7 +295,10 @@ static void vfio_pci_finalize(GObject *obj)
 
 static void vfio_pci_init(VFIOPCIDevice *vdev)
 {
-    vdev->intx = (VFIOINTx) { .gsi = -1, .trigger = -1, .resample = -1 };
+    vdev->intx = (VFIOINTx) { .gsi = -1, .trigger = -1, .line = -1, .resample = -1 };
+    for (unsigned i = 0; i < VFIO_NR_NOTIFIERS; i++) {
+        vdev->notifiers[i].fd = -1;
+    }
 }
 
 static void vfio_pci_class_init(VFIOPCIDeviceClass *klass)

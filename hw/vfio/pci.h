@@ -43,7 +43,8 @@ typedef struct VFIOMSIXInfo {
     unsigned entries;
     unsigned table_bar, pba_bar;
     uint32_t table_offset, pba_offset;
-    bool noresize; /* the kernel cannot add vectors while some are on */
+    bool noresize;  /* the kernel cannot add vectors while some are on */
+    unsigned limit; /* so many the host has, as we learnt since MSI-X is on */
     bool relocated;
     unsigned device_bar; /* where the device's own table is then */
     uint32_t device_offset;
@@ -57,14 +58,33 @@ typedef struct VFIOMSIVector {
     guint source; /* that delivers it then; 0: masked */
     bool bound;   /* trigger and route are bound */
     bool armed;   /* the kernel has the trigger */
+    bool missed;  /* a signal may have been lost while the index was off */
 } VFIOMSIVector;
 
 typedef struct VFIOINTx {
-    int gsi; /* that the eventfds are bound to, -1: not bound */
-    int trigger, resample;
-    guint source; /* unmasks here where the kernel cannot by itself */
+    int gsi;      /* that the eventfds are bound to, -1: not bound */
+    int trigger;  /* signalled by the device's driver */
+    int line;     /* signalled by this process for each trigger, -1: not needed */
+    int resample; /* signalled when the guest has served the interrupt */
+    guint relay;  /* waits for the trigger where there is a line */
+    guint unmask; /* waits for resample where the driver does not by itself */
     bool armed;
 } VFIOINTx;
+
+/* What the host has to say of the device beside its interrupts. */
+typedef enum { VFIO_NOTIFIER_ERR, VFIO_NOTIFIER_REQ, VFIO_NR_NOTIFIERS } VFIONotifierKind;
+
+typedef struct VFIONotifier {
+    int fd; /* -1: not armed */
+    guint source;
+} VFIONotifier;
+
+/* What a function is to a reset of the slot that it shares with others. */
+typedef enum {
+    VFIO_IN_USE, /* the guest has touched it since its last reset */
+    VFIO_QUIET,  /* it is silent and waits to be taken along */
+    VFIO_CLEAN,  /* it has been reset */
+} VFIOUse;
 
 /* A function signals in one of these ways at a time; so does the kernel. */
 typedef enum {
@@ -74,17 +94,28 @@ typedef enum {
     VFIO_INT_MSIX,
 } VFIOInterrupt;
 
+/* What is said once in a device's life; a guest can bring about as many of them as it likes. */
+typedef enum {
+    VFIO_WARN_INTX = VFIO_INT_INTx,
+    VFIO_WARN_MSI = VFIO_INT_MSI,
+    VFIO_WARN_MSIX = VFIO_INT_MSIX,
+    VFIO_WARN_UNMASK,
+    VFIO_WARN_NOTIFIER,
+    VFIO_WARN_RESET,
+} VFIOWarning;
+
 struct VFIOPCIDevice {
     PCIDevice parent;
     /* properties */
     char *host, *sysfsdev, *fd_name;
     IOMMUFDBackend *iommufd;
+    char *vf_token;
     /* UINT32_MAX: the device's own */
     uint32_t vendor_id, device_id, sub_vendor_id, sub_device_id, class_code;
     int32_t rombar, bootindex;
     int msix_relo; /* an index into vfio_msix_relo_names */
     int ats;       /* OnOffAuto */
-    bool no_mmap, no_kvm_msi, no_kvm_msix;
+    bool no_mmap, no_kvm_intx, no_kvm_msi, no_kvm_msix, req;
     /* state */
     VFIODevice *vbasedev;          /* NULL: not realized */
     uint8_t *emulated_config_bits; /* set: of pdev->config; clear: of the device */
@@ -99,6 +130,9 @@ struct VFIOPCIDevice {
     unsigned nr_msi;        /* that the guest enabled */
     bool msix_batch;
     unsigned batch_first, batch_end; /* vectors that the batch touched */
+    VFIONotifier notifiers[VFIO_NR_NOTIFIERS];
+    VFIOUse use;
+    unsigned warned; /* set of VFIOWarning */
 };
 
 GType vfio_pci_get_type(void);
@@ -107,6 +141,10 @@ GType vfio_pci_get_type(void);
 
 /* pci.c: leaves one way of signalling and enters another. */
 bool vfio_pci_set_interrupt(VFIOPCIDevice *vdev, VFIOInterrupt interrupt, GError **errp);
+/* pci.c: says it the first time, and traces it always. */
+void vfio_pci_warn_once(VFIOPCIDevice *vdev, VFIOWarning what, const GError *error);
+/* The same, of the way of signalling that the device is in. */
+void vfio_pci_warn_interrupt(VFIOPCIDevice *vdev, const GError *error);
 
 /* pci-config.c */
 bool vfio_config_init(VFIOPCIDevice *vdev, GError **errp);
@@ -157,19 +195,50 @@ void vfio_rom_fini(VFIOPCIDevice *vdev);
 bool vfio_intx_enable(VFIOPCIDevice *vdev, GError **errp);
 void vfio_intx_disable(VFIOPCIDevice *vdev);
 
-/* pci-msi.c */
-/* Before BARs are mapped: where table and pending bits are. */
-bool vfio_msix_early_setup(VFIOPCIDevice *vdev, GError **errp);
-bool vfio_msi_setup(VFIOPCIDevice *vdev, uint8_t cap, GError **errp);
-bool vfio_msix_setup(VFIOPCIDevice *vdev, uint8_t cap, GError **errp);
+/* pci-vectors.c */
+/* There may be @n vectors. */
+void vfio_vectors_need(VFIOPCIDevice *vdev, unsigned n);
 void vfio_msi_fini(VFIOPCIDevice *vdev);
+/* Gives the vector what it needs, and @msg at the next commit of routes. */
+bool vfio_vector_prepare(VFIOMSIVector *v, MSIMessage msg, bool no_route, GError **errp);
+/* After the commit: from now on a signal reaches the guest. */
+void vfio_vector_connect(VFIOMSIVector *v);
+void vfio_vector_disconnect(VFIOMSIVector *v);
+/* A signal waits until the guest unmasks the vector. */
+bool vfio_vector_pending(const VFIOMSIVector *v);
+/*
+ * Turns the index on with vectors 0 … @n-1.  Returns 0, a negative number and the error, or how many
+ * could be had when they were fewer.
+ */
+int vfio_vectors_arm(VFIOPCIDevice *vdev, unsigned index, unsigned n, GError **errp);
+/* Turns the index off for a moment; what may be lost is made good by vfio_vectors_arm(). */
+bool vfio_vectors_disarm(VFIOPCIDevice *vdev, unsigned index, GError **errp);
+/* Turns the index off and gives all back. */
+void vfio_vectors_release(VFIOPCIDevice *vdev, unsigned index);
+
+/* pci-msi.c */
+bool vfio_msi_setup(VFIOPCIDevice *vdev, uint8_t cap, GError **errp);
 bool vfio_msi_enable(VFIOPCIDevice *vdev, GError **errp);
 void vfio_msi_disable(VFIOPCIDevice *vdev);
 /* The guest wrote to the capability while MSI was and is on. */
 void vfio_msi_update(VFIOPCIDevice *vdev);
+/* The guest reads the capability: brings its pending bits up to date. */
+void vfio_msi_poll_pending(VFIOPCIDevice *vdev);
+
+/* pci-msix.c */
+/* Before BARs are mapped: where table and pending bits are. */
+bool vfio_msix_early_setup(VFIOPCIDevice *vdev, GError **errp);
+bool vfio_msix_setup(VFIOPCIDevice *vdev, uint8_t cap, GError **errp);
 bool vfio_msix_enable(VFIOPCIDevice *vdev, GError **errp);
 void vfio_msix_disable(VFIOPCIDevice *vdev);
 /* MSI-X is on: shows that to the device even if no vector is in use. */
 void vfio_msix_settle(VFIOPCIDevice *vdev);
+
+/* pci-notifiers.c: ERR and REQ, where the device has them. */
+bool vfio_notifiers_init(VFIOPCIDevice *vdev, GError **errp);
+void vfio_notifiers_fini(VFIOPCIDevice *vdev);
+
+/* pci-reset.c: PCIDeviceClass.reset */
+void vfio_pci_reset(PCIDevice *pdev);
 
 #endif

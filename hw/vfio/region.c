@@ -48,33 +48,20 @@ static struct vfio_region_info *get_info(VFIODevice *dev, unsigned index, GError
     }
 }
 
-/*
- * The capability @id of @info, of at least @size bytes; *@room is what lies from it to the end.
- * True with *@cap NULL when there is none.  The kernel chains them in ascending order.
- */
 static bool find_cap(const struct vfio_region_info *info, uint16_t id, size_t size,
                      const void **cap, size_t *room, GError **errp)
 {
-    uint32_t last = sizeof(*info) - 1;
+    VFIOCapChain chain = {
+        .info = info,
+        .argsz = info->argsz,
+        .head = sizeof(*info),
+        .first = info->flags & VFIO_REGION_INFO_FLAG_CAPS ? info->cap_offset : 0,
+        .alignment = 8,
+    };
 
-    *cap = NULL;
-    for (uint32_t at = info->flags & VFIO_REGION_INFO_FLAG_CAPS ? info->cap_offset : 0; at;) {
-        const struct vfio_info_cap_header *header;
-
-        if (at <= last || at % 8 || info->argsz < sizeof(*header) ||
-            at > info->argsz - sizeof(*header)) {
-            return error_set(errp, "region %u: its capabilities are broken at offset %u",
-                             info->index, at);
-        }
-        header = (const void *)((const char *)info + at);
-        *room = info->argsz - at;
-        if (header->id == id) {
-            *cap = header;
-            return *room >= size ||
-                   error_set(errp, "region %u: capability %u is cut off", info->index, id);
-        }
-        last = at;
-        at = header->next;
+    if (!vfio_find_cap(&chain, id, size, cap, room, errp)) {
+        g_prefix_error(errp, "region %u: ", info->index);
+        return false;
     }
     return true;
 }

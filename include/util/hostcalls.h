@@ -8,6 +8,7 @@
 #ifndef VIADUCT_UTIL_HOSTCALLS_H
 #define VIADUCT_UTIL_HOSTCALLS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -32,5 +33,12 @@ extern const HostCalls *hostcalls;
 
 /* Closes *@fd through the seam, if there is one, and forgets it. */
 void host_fd_close(int *fd);
+
+/* A new eventfd, which no call waits on and no child inherits; -1 and errno. */
+int host_eventfd(void);
+/* Signals it; that it has been signalled before and nobody took it is no failure. */
+void host_eventfd_signal(int fd);
+/* Whether it was signalled since the last time. */
+bool host_eventfd_take(int fd);
 
 #endif

@@ -25,6 +25,9 @@ char *keyval_text(JsonNode *node);
 /* on, yes, true, y or off, no, false, n; @name is what the message calls it. */
 bool bool_parse(const char *name, const char *text, bool *value, GError **errp);
 
+/* "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"; the bytes in the order in which they are written. */
+bool uuid_parse(const char *text, uint8_t uuid[16]);
+
 /* A decimal or 0x number with an optional suffix b,k,M,G,T,P,E; @unit multiplies a bare number. */
 bool size_parse(const char *text, uint64_t unit, uint64_t *bytes, GError **errp);
 

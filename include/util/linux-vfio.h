@@ -9,7 +9,7 @@
 #include <linux/vfio.h>
 #include <stddef.h>
 
-/* Linux 6.6; token_uuid_ptr came later and is of no use without its flag. */
+/* Linux 6.6 */
 #ifndef VFIO_DEVICE_BIND_IOMMUFD
 struct vfio_device_bind_iommufd {
     __u32 argsz;
@@ -37,6 +37,19 @@ struct vfio_device_detach_iommufd_pt {
 #define VFIO_DEVICE_DETACH_IOMMUFD_PT _IO(VFIO_TYPE, VFIO_BASE + 20)
 #endif
 
+/* Linux 6.17: the token of a VF or PF comes along at BIND.  Headers that have the structure may lack
+ * the field, so it is sent as one of our own. */
+#ifndef VFIO_DEVICE_BIND_FLAG_TOKEN
+#define VFIO_DEVICE_BIND_FLAG_TOKEN (1 << 0)
+#endif
+typedef struct VFIODeviceBindToken {
+    __u32 argsz;
+    __u32 flags;
+    __s32 iommufd;
+    __u32 out_devid;
+    __aligned_u64 token_uuid_ptr; /* 16 bytes */
+} VFIODeviceBindToken;
+
 /* Linux 6.19: a part of a BAR as a dma-buf; VFIO_DEVICE_FEATURE then returns its descriptor. */
 #ifndef VFIO_DEVICE_FEATURE_DMA_BUF
 #define VFIO_DEVICE_FEATURE_DMA_BUF 11
@@ -54,6 +67,17 @@ struct vfio_device_feature_dma_buf {
 #endif
 
 /*
+ * Linux 6.6: of a device behind a cdev, HOT_RESET_INFO names the others by their ids in the iommufd,
+ * in the place of the group.
+ */
+#ifndef VFIO_PCI_HOT_RESET_FLAG_DEV_ID
+#define VFIO_PCI_HOT_RESET_FLAG_DEV_ID       (1 << 0)
+#define VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED (1 << 1)
+#define VFIO_PCI_DEVID_OWNED                 0
+#define VFIO_PCI_DEVID_NOT_OWNED             (-1)
+#endif
+
+/*
  * These structures grow with the kernel's headers.  What is sent is the size that Linux 6.6 knew:
  * all kernels take it, and it is all that is used.
  */
@@ -65,10 +89,16 @@ struct vfio_device_feature_dma_buf {
     (offsetof(struct vfio_device_detach_iommufd_pt, flags) + sizeof(__u32))
 
 _Static_assert(VFIO_BIND_IOMMUFD_ARGSZ == 16, "ABI");
+_Static_assert(offsetof(VFIODeviceBindToken, token_uuid_ptr) == VFIO_BIND_IOMMUFD_ARGSZ, "ABI");
+_Static_assert(sizeof(VFIODeviceBindToken) == 24, "ABI");
 _Static_assert(VFIO_ATTACH_IOMMUFD_PT_ARGSZ == 12, "ABI");
 _Static_assert(VFIO_DETACH_IOMMUFD_PT_ARGSZ == 8, "ABI");
 _Static_assert(sizeof(struct vfio_region_info) == 32, "ABI");
 _Static_assert(sizeof(struct vfio_irq_set) == 20, "ABI");
+_Static_assert(sizeof(struct vfio_iommu_type1_info) == 24, "ABI");
+_Static_assert(sizeof(struct vfio_pci_dependent_device) == 8, "ABI");
+_Static_assert(sizeof(struct vfio_pci_hot_reset_info) == 12, "ABI");
+_Static_assert(sizeof(struct vfio_pci_hot_reset) == 12, "ABI");
 _Static_assert(sizeof(struct vfio_device_feature) == 8, "ABI");
 _Static_assert(sizeof(struct vfio_device_feature_dma_buf) == 16, "ABI");
 _Static_assert(sizeof(struct vfio_region_dma_range) == 16, "ABI");

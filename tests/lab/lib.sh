@@ -94,6 +94,19 @@ device_free() {
     say "$1 is free again"
 }
 
+# refused WHAT PATTERN OPTION…: one line, which matches, and status 1.
+refused() {
+    local what=$1 pattern=$2 status=0
+    shift 2
+    timeout 20 "$VIADUCT" -machine q35 -accel kvm -cpu host -nodefaults -display none -serial none \
+        -m 256M -kernel "$LAB_KERNEL" -append "$cmdline" "$@" </dev/null >/tmp/refused 2>&1 ||
+        status=$?
+    say "$what: $(</tmp/refused)"
+    [ $status = 1 ] || fail "its status is $status"
+    [ "$(wc -l </tmp/refused)" = 1 ] || fail "it said more than one line"
+    grep -qE -- "$pattern" /tmp/refused || fail "it does not say '$pattern'"
+}
+
 # ---- a NIC that the lab host keeps, on the wire of one that a guest has ----
 
 peer_address=10.9.0.1 # and the guest's is 10.9.0.2

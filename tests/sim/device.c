@@ -3,6 +3,7 @@
 #include "tests/sim/internal.h"
 
 #include <linux/pci_regs.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -82,8 +83,30 @@ void sim_config_write(SimDevice *dev, uint64_t at, const void *buf, size_t len)
 
 /* ---- ioctls ---- */
 
-/* As vfio-pci opens a device. */
-static void wake(SimDevice *dev)
+int sim_device_check_token(const SimDevice *dev, const char *token)
+{
+    if (!dev->token) {
+        return token ? fail(EINVAL) : 0;
+    }
+    return token && g_str_equal(token, dev->token) ? 0 : fail(EACCES);
+}
+
+static int check_token(const SimDevice *dev, const VFIODeviceBindToken *b)
+{
+    const uint8_t *u = (const uint8_t *)(uintptr_t)b->token_uuid_ptr;
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    if (!b->flags) {
+        return sim_device_check_token(dev, NULL);
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        g_string_append_printf(text, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
+                               u[i]);
+    }
+    return sim_device_check_token(dev, text->str);
+}
+
+void sim_device_wake(SimDevice *dev)
 {
     unsigned pm = find_cap(dev, PCI_CAP_ID_PM);
 
@@ -94,17 +117,24 @@ static void wake(SimDevice *dev)
 
 static int dev_bind(SimDevice *dev, void *arg)
 {
-    struct vfio_device_bind_iommufd *b = arg;
+    VFIODeviceBindToken *b = arg;
 
     sim_note("BIND");
-    if (b->argsz < VFIO_BIND_IOMMUFD_ARGSZ || b->flags || dev->bound) {
+    if (b->argsz < VFIO_BIND_IOMMUFD_ARGSZ || b->flags & ~(uint32_t)VFIO_DEVICE_BIND_FLAG_TOKEN ||
+        (b->flags && b->argsz < sizeof(*b)) || dev->bound) {
         return fail(EINVAL);
+    }
+    if (sim_group_is_open(dev->group)) {
+        return fail(EBUSY);
+    }
+    if (check_token(dev, b)) {
+        return -1;
     }
     if (!sim_is_iommu(b->iommufd)) {
         return fail(EBADFD);
     }
     sim_iommu_get();
-    wake(dev);
+    sim_device_wake(dev);
     dev->bound = true;
     dev->devid = b->out_devid = sim_object_new(OBJ_DEVICE);
     sim_object(dev->devid, OBJ_DEVICE)->dev = dev;
@@ -212,6 +242,13 @@ static void irqs_off(SimDevice *dev)
     g_array_set_size(dev->triggers, 0);
 }
 
+static void notify_off(SimDevice *dev)
+{
+    for (unsigned i = 0; i < VFIO_PCI_NUM_IRQS; i++) {
+        dev->notify[i] = -1;
+    }
+}
+
 static int irqs_trigger(SimDevice *dev, const struct vfio_irq_set *set)
 {
     const int32_t *fds = (const int32_t *)(const void *)set->data;
@@ -246,6 +283,19 @@ static int irqs_trigger(SimDevice *dev, const struct vfio_irq_set *set)
         g_array_append_val(dev->triggers, none);
     }
     memcpy(dev->triggers->data + set->start * sizeof(int32_t), fds, set->count * sizeof(int32_t));
+    return 0;
+}
+
+/* ERR and REQ stand beside the interrupts, and each has one eventfd. */
+static int irqs_notify(SimDevice *dev, const struct vfio_irq_set *set)
+{
+    if (set->start || set->count > 1) {
+        return fail(EINVAL);
+    }
+    dev->notify[set->index] = -1;
+    if (set->flags & VFIO_IRQ_SET_DATA_EVENTFD) {
+        memcpy(&dev->notify[set->index], set->data, sizeof(int32_t));
+    }
     return 0;
 }
 
@@ -290,9 +340,17 @@ static int dev_set_irqs(SimDevice *dev, void *arg)
          set->argsz < sizeof(*set) + set->count * sizeof(int32_t))) {
         return fail(EINVAL);
     }
+    if (set->index >= VFIO_PCI_ERR_IRQ_INDEX) {
+        return action == VFIO_IRQ_SET_ACTION_TRIGGER ? irqs_notify(dev, set) : fail(ENOTTY);
+    }
     return action == VFIO_IRQ_SET_ACTION_TRIGGER  ? irqs_trigger(dev, set)
            : action == VFIO_IRQ_SET_ACTION_UNMASK ? irqs_unmask(dev, set)
                                                   : fail(ENOTTY);
+}
+
+static void note_state(SimDevice *dev)
+{
+    dev->rude_resets += dev->irq_index >= 0 || dev->config[4] & 7;
 }
 
 static int dev_reset(SimDevice *dev, void *arg)
@@ -301,8 +359,97 @@ static int dev_reset(SimDevice *dev, void *arg)
     if (!(dev->flags & VFIO_DEVICE_FLAGS_RESET)) {
         return fail(EINVAL);
     }
+    if (dev->busy && dev->busy--) {
+        return fail(EAGAIN);
+    }
     dev->resets++;
+    note_state(dev);
     sim_iommu_revoke(dev);
+    return 0;
+}
+
+static int dev_hot_reset_info(SimDevice *dev, void *arg)
+{
+    struct vfio_pci_hot_reset_info *info = arg;
+    struct vfio_pci_dependent_device d[64] = { 0 };
+    const SimSlot *slot = dev->slot;
+    uint32_t n = 0;
+
+    sim_note("HOT_RESET_INFO");
+    if (info->argsz < sizeof(*info)) {
+        return fail(EINVAL);
+    }
+    if (!slot) {
+        return fail(ENODEV);
+    }
+    for (; n < slot->devices->len; n++) {
+        const SimDevice *other = slot->devices->pdata[n];
+
+        d[n].group_id = other->bound ? other->devid : VFIO_PCI_DEVID_OWNED;
+        d[n].devfn = (uint8_t)n;
+        if (dev->via) {
+            d[n].group_id = other->group;
+            d[n].bus = (uint8_t)strtoul(other->name + strlen("0000:"), NULL, 16);
+            d[n].devfn = 0;
+        }
+    }
+    for (unsigned i = 0; i < slot->idle; i++, n++) {
+        d[n].devfn = (uint8_t)n;
+        d[n].group_id = VFIO_PCI_DEVID_OWNED;
+    }
+    if (slot->stranger) {
+        d[n].devfn = (uint8_t)n;
+        d[n++].group_id = (uint32_t)VFIO_PCI_DEVID_NOT_OWNED;
+    }
+    info->count = n;
+    info->flags = 0;
+    if (!dev->via) {
+        info->flags |= VFIO_PCI_HOT_RESET_FLAG_DEV_ID;
+        info->flags |= slot->stranger ? 0 : VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
+    }
+    if (info->argsz < sizeof(*info) + n * sizeof(d[0])) {
+        return fail(ENOSPC);
+    }
+    memcpy(info->devices, d, n * sizeof(d[0]));
+    return 0;
+}
+
+/* All groups of the slot are among those whose descriptors are given. */
+static bool groups_given(const SimSlot *slot, const struct vfio_pci_hot_reset *reset)
+{
+    for (guint i = 0; i < slot->devices->len; i++) {
+        const SimDevice *other = slot->devices->pdata[i];
+        bool given = false;
+
+        for (uint32_t k = 0; k < reset->count; k++) {
+            given |= sim_group_of(reset->group_fds[k]) == other->group;
+        }
+        if (!given) {
+            return false;
+        }
+    }
+    return reset->count <= slot->devices->len;
+}
+
+static int dev_hot_reset(SimDevice *dev, void *arg)
+{
+    const struct vfio_pci_hot_reset *reset = arg;
+
+    sim_note("HOT_RESET");
+    if (reset->argsz < sizeof(*reset) || reset->flags || !dev->slot ||
+        (dev->via ? !groups_given(dev->slot, reset) : reset->count || dev->slot->stranger)) {
+        return fail(EINVAL);
+    }
+    if (dev->busy && dev->busy--) {
+        return fail(EAGAIN);
+    }
+    for (guint i = 0; i < dev->slot->devices->len; i++) {
+        SimDevice *other = dev->slot->devices->pdata[i];
+
+        other->hot_resets++;
+        note_state(other);
+        sim_iommu_revoke(other);
+    }
     return 0;
 }
 
@@ -349,6 +496,8 @@ static const struct {
     { VFIO_DEVICE_GET_IRQ_INFO, dev_irq_info },
     { VFIO_DEVICE_SET_IRQS, dev_set_irqs },
     { VFIO_DEVICE_RESET, dev_reset },
+    { VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, dev_hot_reset_info },
+    { VFIO_DEVICE_PCI_HOT_RESET, dev_hot_reset },
     { VFIO_DEVICE_FEATURE, dev_feature },
 };
 
@@ -367,10 +516,15 @@ int sim_device_ioctl(SimDevice *dev, unsigned long request, void *arg)
 
 void sim_device_release(SimDevice *dev)
 {
+    irqs_off(dev);
+    notify_off(dev);
+    dev->bound = false;
+    if (dev->via) {
+        sim_group_device_closed(dev);
+        return;
+    }
     detach(dev);
     sim_object_free(sim_object(dev->devid, OBJ_DEVICE));
-    irqs_off(dev);
-    dev->bound = false;
     sim_iommu_put();
 }
 
@@ -381,11 +535,14 @@ SimDevice *sim_device_new(unsigned minor)
     SimDevice *dev = g_new0(SimDevice, 1);
 
     dev->minor = minor;
+    dev->name = "0000:02:00.0";
+    dev->group = 12;
     dev->flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET;
     dev->nr_regions = VFIO_PCI_NUM_REGIONS;
     dev->nr_irqs = VFIO_PCI_NUM_IRQS;
     dev->triggers = g_array_new(FALSE, FALSE, sizeof(int32_t));
     irqs_off(dev);
+    notify_off(dev);
     for (unsigned i = 0; i < VFIO_PCI_NUM_REGIONS; i++) {
         dev->regions[i].backing = -1;
     }
@@ -438,10 +595,21 @@ uint32_t sim_region_peek(SimDevice *dev, unsigned index, uint64_t addr)
     return val;
 }
 
-bool sim_fire(SimDevice *dev, unsigned vector)
+static bool signal_fd(int32_t fd)
 {
     uint64_t one = 1;
-    int32_t fd = vector < dev->triggers->len ? g_array_index(dev->triggers, int32_t, vector) : -1;
 
     return fd >= 0 && write(fd, &one, sizeof(one)) == sizeof(one);
+}
+
+bool sim_notify(SimDevice *dev, unsigned index)
+{
+    return signal_fd(dev->notify[index]);
+}
+
+bool sim_fire(SimDevice *dev, unsigned vector)
+{
+    int32_t fd = vector < dev->triggers->len ? g_array_index(dev->triggers, int32_t, vector) : -1;
+
+    return signal_fd(fd);
 }

@@ -22,9 +22,16 @@ extern GPtrArray *sim_devices;   /* SimDevice */
 extern GHashTable *sim_eventfds; /* a set of descriptors */
 /* Whether it is a descriptor of the simulated /dev/iommu. */
 bool sim_is_iommu(int fd);
+/* A new descriptor of the device. */
+int sim_device_file(SimDevice *dev);
+typedef struct SimContainer SimContainer;
+/* NULL: the descriptor is not of a container. */
+SimContainer *sim_container_of(int fd);
 /* A dma-buf of @size bytes of a device's, and what a descriptor says of it (false: is none). */
 int sim_dmabuf_new(SimDevice *dev, uint64_t size);
 bool sim_dmabuf(int fd, SimDevice **dev, uint64_t *size);
+/* 0: the descriptor is not of a group. */
+unsigned sim_group_of(int fd);
 
 /* ---- iommufd.c ---- */
 
@@ -64,5 +71,23 @@ void sim_config_write(SimDevice *dev, uint64_t at, const void *buf, size_t len);
 int sim_device_ioctl(SimDevice *dev, unsigned long request, void *arg);
 /* What closing the cdev that it was bound through undoes. */
 void sim_device_release(SimDevice *dev);
+/* As vfio-pci checks it when the device is opened; 36 characters, or NULL. */
+int sim_device_check_token(const SimDevice *dev, const char *token);
+
+/* As vfio-pci opens a device. */
+void sim_device_wake(SimDevice *dev);
+
+/* ---- group.c ---- */
+
+/* NULL and errno. */
+SimGroup *sim_group_open(unsigned id);
+void sim_group_close(SimGroup *g);
+unsigned sim_group_id(const SimGroup *g);
+bool sim_group_is_open(unsigned id);
+void sim_group_device_closed(SimDevice *dev);
+int sim_group_ioctl(SimGroup *g, unsigned long request, void *arg);
+SimContainer *sim_container_new(void);
+void sim_container_close(SimContainer *c);
+int sim_container_ioctl(SimContainer *c, unsigned long request, void *arg);
 
 #endif

@@ -7,6 +7,8 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
@@ -28,6 +30,8 @@ typedef struct File {
     bool bound; /* the device was bound through this one */
     int fd_flags;
     SimDevice *dev;
+    SimGroup *group;
+    SimContainer *container;
     SimDevice *dmabuf; /* whose memory this is */
     uint64_t size;     /* of the dma-buf */
 } File;
@@ -88,6 +92,37 @@ static int file_new(File f)
     return FIRST_FD + (int)i;
 }
 
+int sim_device_file(SimDevice *dev)
+{
+    return file_new((File) { .dev = dev, .bound = dev->via, .fd_flags = FD_CLOEXEC });
+}
+
+SimContainer *sim_container_of(int fd)
+{
+    return file(fd) ? file(fd)->container : NULL;
+}
+
+unsigned sim_group_of(int fd)
+{
+    return file(fd) && file(fd)->group ? sim_group_id(file(fd)->group) : 0;
+}
+
+/* /dev/vfio/vfio, /dev/vfio/N and /dev/vfio/noiommu-N. */
+static int open_older(const char *name)
+{
+    const char *number = name + (sim_type1.noiommu ? strlen("noiommu-") : 0);
+    SimGroup *g;
+
+    if (g_str_equal(name, "vfio")) {
+        return file_new((File) { .container = sim_container_new() });
+    }
+    if (g_str_has_prefix(name, "noiommu-") != sim_type1.noiommu) {
+        return fail(ENOENT);
+    }
+    g = sim_group_open((unsigned)strtoul(number, NULL, 10));
+    return g ? file_new((File) { .group = g }) : -1;
+}
+
 int sim_dmabuf_new(SimDevice *dev, uint64_t size)
 {
     return file_new((File) { .dmabuf = dev, .size = size, .fd_flags = FD_CLOEXEC });
@@ -123,10 +158,11 @@ static int sim_open(const char *path, int flags)
         SimDevice *dev = sim_devices->pdata[i];
 
         if (dev->minor == minor) {
-            return file_new((File) { .dev = dev, .fd_flags = FD_CLOEXEC });
+            return sim_device_file(dev);
         }
     }
-    return fail(ENOENT);
+    return g_str_has_prefix(path, "/dev/vfio/") ? open_older(path + strlen("/dev/vfio/"))
+                                                : fail(ENOENT);
 }
 
 static int sim_close(int fd)
@@ -145,9 +181,16 @@ static int sim_close(int fd)
         sim_note("close dma-buf");
         return 0;
     }
-    sim_note("close %s", f->is_iommu ? "iommu" : "device");
+    sim_note("close %s", f->is_iommu    ? "iommu"
+                         : f->group     ? "group"
+                         : f->container ? "container"
+                                        : "device");
     if (f->is_iommu) {
         sim_iommu_put();
+    } else if (f->group) {
+        sim_group_close(f->group);
+    } else if (f->container) {
+        sim_container_close(f->container);
     } else if (f->bound) {
         sim_device_release(f->dev);
     }
@@ -206,6 +249,12 @@ static int sim_ioctl(int fd, unsigned long request, void *arg)
     }
     if (f->is_iommu) {
         return sim_iommu_ioctl(request, arg);
+    }
+    if (f->group) {
+        return sim_group_ioctl(f->group, request, arg);
+    }
+    if (f->container) {
+        return sim_container_ioctl(f->container, request, arg);
     }
     if (!f->dev) {
         return fail(ENOTTY);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A simulated kernel behind util/hostcalls: /dev/iommu and VFIO devices, as far as they are used.
+ * A simulated kernel behind util/hostcalls: /dev/iommu, VFIO devices, groups and type1 containers,
+ * as far as they are used.
  * It refuses what Linux 7.2 refuses, keeps a log of what it was asked, can fail any call, and
  * knows what is left open.
  */
@@ -23,7 +24,18 @@ typedef struct SimRegion {
     int backing;      /* memfd: what the device's registers hold */
 } SimRegion;
 
+typedef struct SimGroup SimGroup;
+/* Functions that a hot reset takes all. */
+typedef struct SimSlot {
+    GPtrArray *devices; /* SimDevice */
+    unsigned idle;      /* so many more in the same group, which nobody has open */
+    bool stranger;      /* one more, which is somebody else's */
+} SimSlot;
+
 typedef struct SimDevice {
+    const char *name;     /* that its group knows it by */
+    unsigned group;       /* /dev/vfio/GROUP */
+    const char *token;    /* that its other side, VF or PF, has set; NULL: none */
     unsigned minor;       /* /dev/vfio/devices/vfioMINOR */
     unsigned wrong_minor; /* what fstat says instead, if not 0 */
     uint32_t flags, nr_regions, nr_irqs;
@@ -39,14 +51,20 @@ typedef struct SimDevice {
     bool mdev;           /* no IOMMU */
     unsigned iommu;      /* devices of different ones share no domain */
     bool dirty_tracking; /* that IOMMU has it */
+    SimSlot *slot;       /* NULL: it has no hot reset */
+    unsigned busy;       /* so many resets fail with EAGAIN first */
     /* state */
     bool bound;
+    SimGroup *via;    /* that it was opened by; NULL: its cdev */
     unsigned revoked; /* areas of IOASes that died because its memory went away under them */
     uint32_t devid, hwpt;
     int irq_index; /* which is on, -1: none */
     GArray *triggers;
     int unmask;
-    unsigned resets, unmasks; /* resets: by ioctl or by a write to configuration space */
+    int notify[VFIO_PCI_NUM_IRQS]; /* eventfds of ERR and REQ, -1: none */
+    unsigned resets, unmasks;      /* resets: by ioctl or by a write to configuration space */
+    unsigned hot_resets;
+    unsigned rude_resets; /* with an interrupt on, or while it decoded or mastered */
 } SimDevice;
 
 typedef struct SimExtent {
@@ -56,6 +74,17 @@ typedef struct SimExtent {
     SimDevice *peer; /* whose memory it is, NULL: ordinary memory */
     bool dead;       /* revoked: it occupies its iova and maps nothing */
 } SimExtent;
+
+/* What the older interface does otherwise than usual. */
+typedef struct SimType1 {
+    bool not_viable, noiommu, only_v1, no_caps;
+    int version;
+    unsigned dma_limit;  /* mappings that a container takes; 0: many */
+    unsigned groups_max; /* that a container takes; 0: all */
+    uint32_t nr_iovas;   /* what it says that there are, if not 0 */
+    uint32_t info_size;  /* and how long its information is */
+} SimType1;
+extern SimType1 sim_type1;
 
 /* Puts it in the place of libc. */
 void sim_init(void);
@@ -81,7 +110,12 @@ bool sim_failed(void);
 unsigned sim_open_things(void);
 /* What is mapped in IOAS @id, by iova; NULL if there is no such IOAS. */
 const GArray *sim_ioas(uint32_t id);
+/* What is mapped in the type1 container @nr of those there are; NULL: no such container. */
+const GArray *sim_container(unsigned nr);
+unsigned sim_containers(void);
 /* The device signals a vector of the interrupt kind that is on; false if nobody listens. */
 bool sim_fire(SimDevice *dev, unsigned vector);
+/* The host signals ERR or REQ; the same. */
+bool sim_notify(SimDevice *dev, unsigned index);
 
 #endif

@@ -312,8 +312,8 @@ static void test_device_without_sysfs(void)
     text = number(inherited("/dev/vfio/devices/vfio7"));
     name = g_strdup_printf("fd %s", text);
     vfio_sysfs_dev_char = "/nonexistent";
-    dev = vfio_device_attach(&(VFIODeviceRef) { .fd = text }, IOMMUFD_BACKEND(object_resolve("i0")),
-                             &err);
+    dev = vfio_device_attach(
+        &(VFIODeviceRef) { .fd = text, .iommufd = IOMMUFD_BACKEND(object_resolve("i0")) }, &err);
     g_assert_no_error(err);
     g_assert_cmpstr(dev->name, ==, name);
     g_assert_null(dev->sysfs);
@@ -328,8 +328,8 @@ static void test_device_name(void)
 
     begin();
     named = hostcalls->open("/dev/vfio/devices/vfio7", O_RDWR);
-    dev = vfio_device_attach(&(VFIODeviceRef) { .fd = "given" },
-                             IOMMUFD_BACKEND(object_resolve("i0")), &err);
+    dev = vfio_device_attach(
+        &(VFIODeviceRef) { .fd = "given", .iommufd = IOMMUFD_BACKEND(object_resolve("i0")) }, &err);
     g_assert_no_error(err);
     g_assert_cmpstr(dev->name, ==, "0000:02:00.0");
     vfio_device_detach(dev);

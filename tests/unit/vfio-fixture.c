@@ -3,6 +3,7 @@
 
 #include <glib/gstdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backends/hostmem.h"
 #include "core/accel.h"
@@ -16,6 +17,7 @@ GArray *bindings, *routes;
 unsigned commits, sent;
 MSIMessage last_sent;
 char *sysfs;
+static char *sysfs_top;
 SimDevice *sim;
 
 static void set_line(int gsi, bool level)
@@ -301,50 +303,61 @@ static void make_machine(void)
     g_assert_true(user_object_add(opts, &err));
 }
 
-/* Where the test finds "0000:02:00.0" with its cdev 510:7, and two more. */
+/* Where the test finds "0000:02:00.0" with its cdev 510:7, and two more; each in a group of
+ * its own, from 12 on. */
 static const struct {
     const char *name;
     unsigned minor;
 } in_sysfs[] = { { "0000:02:00.0", 7 }, { "0000:03:00.0", 8 }, { "0000:04:00.0", 9 } };
 
-static void make_sysfs(const char *top, const char *name, unsigned minor)
+char *make_sysfs_device(const char *name, unsigned minor, unsigned group)
 {
-    g_autofree char *cdev = g_strdup_printf("vfio%u", minor);
-    g_autofree char *dir = g_build_filename(top, name, "vfio-dev", cdev, NULL);
+    g_autofree char *path = g_build_filename(sysfs_top, name, NULL);
+    g_autofree char *dir = g_strdup_printf("%s/vfio-dev/vfio%u", path, minor);
     g_autofree char *dev = g_build_filename(dir, "dev", NULL);
     g_autofree char *number = g_strdup_printf("%u:%u\n", SIM_MAJOR, minor);
+    g_autofree char *members = g_strdup_printf("%s/groups/%u/devices", sysfs_top, group);
+    g_autofree char *member = g_build_filename(members, name, NULL);
+    g_autofree char *link = g_build_filename(path, "iommu_group", NULL);
+    g_autofree char *folder = g_path_get_dirname(members);
 
     g_assert_cmpint(g_mkdir_with_parents(dir, 0700), ==, 0);
     g_assert_true(g_file_set_contents(dev, number, -1, NULL));
+    g_assert_cmpint(g_mkdir_with_parents(members, 0700), ==, 0);
+    g_assert_cmpint(symlink(path, member), ==, 0);
+    g_assert_cmpint(symlink(folder, link), ==, 0);
+    return g_steal_pointer(&path);
 }
 
-static void remove_sysfs(const char *path)
+static void remove_tree(const char *path)
 {
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    g_autoptr(GDir) dir =
+        g_file_test(path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open(path, 0, NULL);
     const char *name;
 
     while (dir && (name = g_dir_read_name(dir))) {
-        g_autofree char *inside = g_build_filename(path, name, NULL);
+        g_autofree char *child = g_build_filename(path, name, NULL);
 
-        remove_sysfs(inside);
+        remove_tree(child);
     }
     g_remove(path);
 }
 
 int vfio_test_run(int argc, char **argv, void (*add)(void))
 {
-    g_autofree char *top = g_dir_make_tmp("viaduct-vfio-XXXXXX", NULL);
     int ret;
 
     g_test_init(&argc, &argv, NULL);
     make_machine();
-    for (size_t i = 0; i < G_N_ELEMENTS(in_sysfs); i++) {
-        make_sysfs(top, in_sysfs[i].name, in_sysfs[i].minor);
+    sysfs_top = g_dir_make_tmp("viaduct-vfio-XXXXXX", NULL);
+    for (unsigned i = 0; i < G_N_ELEMENTS(in_sysfs); i++) {
+        g_free(make_sysfs_device(in_sysfs[i].name, in_sysfs[i].minor, 12 + i));
     }
-    sysfs = g_build_filename(top, in_sysfs[0].name, NULL);
+    sysfs = g_build_filename(sysfs_top, in_sysfs[0].name, NULL);
     add();
     ret = g_test_run();
-    remove_sysfs(top);
+    remove_tree(sysfs_top);
+    g_free(sysfs_top);
     g_free(sysfs);
     return ret;
 }

@@ -29,6 +29,9 @@
 extern char *sysfs; /* a folder that looks like the device's */
 extern SimDevice *sim;
 
+/* Another such folder, for a device with that cdev in that group; g_free it. */
+char *make_sysfs_device(const char *name, unsigned minor, unsigned group);
+
 /* Sets all up, lets @add register the tests, runs them; main()'s status. */
 int vfio_test_run(int argc, char **argv, void (*add)(void));
 

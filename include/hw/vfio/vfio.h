@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The VFIO subsystem: a device behind its cdev, and the container (an IOAS of an iommufd object)
- * that keeps guest memory mapped for it.  Knows nothing of x86 and nothing of KVM.
+ * The VFIO subsystem: a device, reached by its cdev or by its IOMMU group, and the container (an
+ * IOAS of an iommufd object, or a type1 container) that keeps guest memory mapped for it.  Knows
+ * nothing of x86 and nothing of KVM.
  * Source: Linux include/uapi/linux/vfio.h, Documentation/driver-api/vfio.rst.  Machine lock held.
  */
 #ifndef VIADUCT_HW_VFIO_VFIO_H
@@ -15,6 +16,7 @@
 
 typedef struct VFIOContainer VFIOContainer;
 typedef struct VFIODomain VFIODomain;
+typedef struct VFIOGroup VFIOGroup;
 
 typedef struct VFIORegionArea {
     uint64_t offset, size;
@@ -34,36 +36,39 @@ typedef struct VFIORegion {
     bool failed;        /* an access failed, and it was said once */
 } VFIORegion;
 
+/* Which device, and how it is reached. */
+typedef struct VFIODeviceRef {
+    const char *sysfs; /* its folder in sysfs, or */
+    const char *fd;    /* an open descriptor of its cdev, as core/fdset.h's fd_take() wants it */
+    IOMMUFDBackend *iommufd; /* that its cdev is bound to; NULL: it is reached by its group */
+    const char *vf_token;    /* UUID that a VF and its PF's user share; NULL: none */
+} VFIODeviceRef;
+
 typedef struct VFIODevice {
     char *name;     /* how messages name it: BDF, or the basename in sysfs, or "fd N" */
     char *sysfs;    /* its folder in sysfs, without symbolic links; NULL: given by fd, not found */
-    int fd;         /* the cdev */
-    dev_t number;   /* the cdev's */
+    int fd;         /* the device: its cdev, or what its group gave; -1: not open */
+    dev_t number;   /* the cdev's; 0: reached by its group */
     uint32_t devid; /* its id in the iommufd; 0: not bound */
     uint32_t flags; /* VFIO_DEVICE_FLAGS_* */
     unsigned nr_regions, nr_irqs;
     VFIORegion *regions;
-    IOMMUFDBackend *iommufd; /* NULL: not connected */
+    const struct VFIOInterface *interface; /* that it is reached by */
+    IOMMUFDBackend *iommufd;               /* NULL: not connected, or reached by its group */
+    VFIOGroup *group;                      /* NULL: not connected, or reached by its cdev */
     VFIOContainer *container;
     VFIODomain *domain; /* of the container; NULL: none of its own */
-    bool accel_told;    /* the accelerator has the descriptor */
+    bool accel_told;    /* the accelerator has the cdev */
     bool no_dmabuf;     /* the kernel does not give out parts of its regions */
 } VFIODevice;
 
-/* Which device: one of the two. */
-typedef struct VFIODeviceRef {
-    const char *sysfs; /* its folder in sysfs */
-    const char *fd;    /* an open descriptor of its cdev, as core/fdset.h's fd_take() wants it */
-} VFIODeviceRef;
-
 /*
- * Opens or takes over the device, binds it to @be, attaches it to a container of @be, and asks for
- * its regions.  See vfio_device_dma_ready() for when it reaches all of guest memory.  A given
- * descriptor is given back when it cannot be bound; once bound it is closed in the end, also when
- * something fails later.
+ * Opens or takes over the device, attaches it to a container, and asks for its regions.  See
+ * vfio_device_dma_ready() for when it reaches all of guest memory.  A given descriptor is given
+ * back when it cannot be bound; once bound it is closed in the end, also when something fails later.
  * Messages of this one begin with "vfio NAME: "; of the functions below the caller says it.
  */
-VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, IOMMUFDBackend *be, GError **errp);
+VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, GError **errp);
 /* The exact way back, closing the descriptor last; frees @dev. */
 void vfio_device_detach(VFIODevice *dev);
 /*
@@ -71,8 +76,26 @@ void vfio_device_detach(VFIODevice *dev);
  * will be, and the process is about to end.
  */
 bool vfio_device_dma_ready(VFIODevice *dev);
-/* VFIO_DEVICE_RESET. */
+
+/*
+ * VFIO_DEVICE_RESET, for a device with VFIO_DEVICE_FLAGS_RESET.  May sleep: what else holds the
+ * kernel's locks of the device is waited for, 200 ms at most.
+ */
 bool vfio_device_reset(VFIODevice *dev, GError **errp);
+/*
+ * VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: the functions that a hot reset of the device's slot or bus
+ * takes along, itself among them.  g_free it; NULL and the error if there is no such reset.
+ */
+struct vfio_pci_hot_reset_info *vfio_device_get_hot_reset_info(VFIODevice *dev, GError **errp);
+/*
+ * VFIO_DEVICE_PCI_HOT_RESET; @info is what the above has just said.  The kernel checks that all of
+ * those are ours: of devices that are reached by their groups, their groups' descriptors show it.
+ * May sleep as above.
+ */
+bool vfio_device_hot_reset(VFIODevice *dev, const struct vfio_pci_hot_reset_info *info,
+                           GError **errp);
+/* The descriptor of a group that this process has, or -1; it stays the group's. */
+int vfio_group_fd(uint32_t id);
 
 /* Whole accesses only: a short one is a failure with errno EIO. */
 bool vfio_region_read(VFIODevice *dev, unsigned region, uint64_t addr, void *buf, size_t len);
@@ -98,7 +121,7 @@ int vfio_region_export(VFIODevice *dev, unsigned region, uint64_t offset, uint64
 /* Whether another device is in the same container. */
 bool vfio_device_has_peers(const VFIODevice *dev);
 
-/* A count of 0 where the device lacks the index. */
+/* A count of 0 where the device lacks the index, or its driver does not know it. */
 bool vfio_device_get_irq_info(VFIODevice *dev, unsigned index, struct vfio_irq_info *info,
                               GError **errp);
 /*
@@ -108,8 +131,8 @@ bool vfio_device_get_irq_info(VFIODevice *dev, unsigned index, struct vfio_irq_i
  */
 int vfio_device_set_irqs(VFIODevice *dev, unsigned index, uint32_t action, unsigned start,
                          unsigned count, const int32_t *fds, GError **errp);
-/* Turns the index off as a whole; a failure is only reported, there being no other way. */
-void vfio_disable_irqindex(VFIODevice *dev, unsigned index);
+/* Turns the index off as a whole. */
+bool vfio_disable_irqindex(VFIODevice *dev, unsigned index, GError **errp);
 
 /*
  * x-query-vfio's answer: an array of containers with their addresses, extents, bytes (all, those

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A container that is a descriptor of /dev/vfio/vfio with the type1 IOMMU: the older interface.  It
+ * maps by address only, memory of other devices included, and takes groups, not devices.
+ * Source: Linux include/uapi/linux/vfio.h.
+ */
+#include "hw/vfio/group.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+
+#include "util/error.h"
+#include "util/hostcalls.h"
+#include "util/trace.h"
+
+#define DEV_CONTAINER "/dev/vfio/vfio"
+#define MAX_INFO_SIZE (1U << 20)
+
+typedef struct VFIOType1Container {
+    VFIOContainer parent;
+    int fd;
+    unsigned groups; /* that are in it */
+    /* Dirty page tracking: which page sizes it has (a bitmap; 0: there is none), and how many bytes
+     * of bitmap the kernel takes at once. */
+    uint64_t dirty_page_sizes, max_dirty_bitmap;
+} VFIOType1Container;
+
+static VFIOType1Container *of(VFIOContainer *c)
+{
+    return (VFIOType1Container *)c;
+}
+
+/* ---- groups ---- */
+
+/* The kernel lets the container choose once it has a group. */
+static bool set_iommu(VFIOContainer *c, GError **errp)
+{
+    static const struct {
+        uintptr_t type;
+        const char *name;
+    } types[] = { { VFIO_TYPE1v2_IOMMU, "type1v2" }, { VFIO_TYPE1_IOMMU, "type1" } };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
+        if (!hostcalls->ioctl(of(c)->fd, VFIO_SET_IOMMU, (void *)types[i].type)) {
+            TRACE("vfio_set_iommu", "fd %d %s", of(c)->fd, types[i].name);
+            return true;
+        }
+        if (errno != ENODEV) {
+            break;
+        }
+    }
+    return error_set_errno(errp, errno, "failed to set the IOMMU of a container%s",
+                           errno == ENODEV ? " (is the module vfio_iommu_type1 there?)" : "");
+}
+
+static void unset_container(VFIOGroup *g)
+{
+    TRACE("vfio_group_unset_container", "group %u", g->id);
+    if (hostcalls->ioctl(g->fd, VFIO_GROUP_UNSET_CONTAINER, NULL)) {
+        warn_report("vfio group %u: error leaving its container: %s", g->id, g_strerror(errno));
+    }
+}
+
+static bool attach_group(VFIOContainer *c, VFIODevice *dev, GError **errp)
+{
+    VFIOGroup *g = dev->group;
+
+    if (!g->container) {
+        if (hostcalls->ioctl(g->fd, VFIO_GROUP_SET_CONTAINER, &of(c)->fd)) {
+            return error_set_errno(errp, errno, "error setting container for group %u", g->id);
+        }
+        TRACE("vfio_group_set_container", "group %u container fd %d", g->id, of(c)->fd);
+        if (!of(c)->groups && !set_iommu(c, errp)) {
+            unset_container(g);
+            return false;
+        }
+        g->container = c;
+        of(c)->groups++;
+    }
+    g->attached++;
+    return true;
+}
+
+static void detach_group(VFIOContainer *c, VFIODevice *dev)
+{
+    VFIOGroup *g = dev->group;
+
+    if (!--g->attached) {
+        unset_container(g);
+        g->container = NULL;
+        of(c)->groups--;
+    }
+}
+
+/* ---- what can be mapped ---- */
+
+/* The kernel's answer, as long as it wants to be. */
+static struct vfio_iommu_type1_info *get_info(const VFIOContainer *c, GError **errp)
+{
+    int fd = ((const VFIOType1Container *)c)->fd;
+    uint32_t argsz = sizeof(struct vfio_iommu_type1_info);
+    g_autofree struct vfio_iommu_type1_info *info = g_malloc0(argsz);
+
+    for (;;) {
+        info->argsz = argsz;
+        if (hostcalls->ioctl(fd, VFIO_IOMMU_GET_INFO, info)) {
+            error_set_errno(errp, errno, "VFIO_IOMMU_GET_INFO failed");
+            return NULL;
+        }
+        if (info->argsz <= argsz) {
+            info->argsz = argsz;
+            return g_steal_pointer(&info);
+        }
+        if (info->argsz > MAX_INFO_SIZE) {
+            error_set(errp, "the kernel's information on the IOMMU is %u bytes long", info->argsz);
+            return NULL;
+        }
+        argsz = info->argsz;
+        g_free(info);
+        info = g_malloc0(argsz);
+    }
+}
+
+static VFIOCapChain capabilities_of(const struct vfio_iommu_type1_info *info)
+{
+    return (VFIOCapChain) {
+        .info = info,
+        .argsz = info->argsz,
+        .head = sizeof(*info),
+        .first = info->flags & VFIO_IOMMU_INFO_CAPS ? info->cap_offset : 0,
+        .alignment = 4, /* 8 since Linux 6.6: what is found is copied before it is read */
+    };
+}
+
+static bool note_dirty_tracking(VFIOType1Container *c, const VFIOCapChain *chain, GError **errp)
+{
+    struct vfio_iommu_type1_info_cap_migration cap = { 0 };
+    const void *found;
+    size_t room;
+
+    if (!vfio_find_cap(chain, VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION, sizeof(cap), &found, &room,
+                       errp)) {
+        return false;
+    }
+    if (found) {
+        memcpy(&cap, found, sizeof(cap));
+    }
+    c->dirty_page_sizes = cap.pgsize_bitmap;
+    c->max_dirty_bitmap = cap.max_dirty_bitmap_size;
+    return true;
+}
+
+/* The capability, or everything that 64 bits can say where the kernel has none (before 5.4). */
+static IOVARange *ranges_of(const VFIOCapChain *chain, size_t *n, GError **errp)
+{
+    struct vfio_iommu_type1_info_cap_iova_range cap = { .nr_iovas = 1 };
+    const void *found;
+    IOVARange *ranges;
+    size_t room;
+
+    _Static_assert(sizeof(IOVARange) == sizeof(cap.iova_ranges[0]), "filled by the kernel");
+    if (!vfio_find_cap(chain, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, sizeof(cap), &found, &room,
+                       errp)) {
+        return NULL;
+    }
+    if (found) {
+        memcpy(&cap, found, sizeof(cap));
+    }
+    if (found && cap.nr_iovas > (room - sizeof(cap)) / sizeof(IOVARange)) {
+        error_set(errp, "%u ranges of addresses do not fit in the kernel's capability",
+                  cap.nr_iovas);
+        return NULL;
+    }
+    *n = cap.nr_iovas;
+    ranges = g_new0(IOVARange, *n + 1);
+    ranges[0].last = UINT64_MAX;
+    if (found) {
+        memcpy(ranges, (const char *)found + sizeof(cap), *n * sizeof(IOVARange));
+    }
+    return ranges;
+}
+
+static IOVARange *iova_ranges(VFIOContainer *c, size_t *n, uint64_t *alignment, GError **errp)
+{
+    g_autofree struct vfio_iommu_type1_info *info = get_info(c, errp);
+    IOVARange *ranges;
+    VFIOCapChain chain;
+    uint64_t pages;
+
+    if (!info) {
+        return NULL;
+    }
+    chain = capabilities_of(info);
+    pages = info->flags & VFIO_IOMMU_INFO_PGSIZES ? info->iova_pgsizes : 0;
+    *alignment = pages ? pages & -pages : 4096;
+    ranges = note_dirty_tracking(of(c), &chain, errp) ? ranges_of(&chain, n, errp) : NULL;
+    if (!ranges) {
+        g_prefix_error(errp, "%s: ", c->name);
+        return NULL;
+    }
+    TRACE("vfio_get_iommu_info", "fd %d page sizes 0x%" PRIx64 " ranges %zu", of(c)->fd, pages, *n);
+    return ranges;
+}
+
+/* ---- mapping ---- */
+
+static bool map(VFIOContainer *c, uint64_t iova, uint64_t length, void *host, int fd,
+                uint64_t start, bool readonly, GError **errp)
+{
+    struct vfio_iommu_type1_dma_map map = {
+        .argsz = sizeof(map),
+        .flags = VFIO_DMA_MAP_FLAG_READ | (readonly ? 0 : VFIO_DMA_MAP_FLAG_WRITE),
+        .vaddr = (uintptr_t)host,
+        .iova = iova,
+        .size = length,
+    };
+    g_autofree char *memlock = NULL;
+    const char *why = "";
+
+    TRACE("vfio_dma_map", "iova 0x%" PRIx64 " length 0x%" PRIx64 " host %p readonly %d", iova,
+          length, host, readonly);
+    if (!hostcalls->ioctl(of(c)->fd, VFIO_IOMMU_MAP_DMA, &map)) {
+        return true;
+    }
+    if (errno == ENOMEM) {
+        why = memlock = error_memlock_hint();
+    } else if (errno == ENOSPC) {
+        why = "; the container has as many mappings as the kernel allows (dma_entry_limit of the "
+              "module vfio_iommu_type1)";
+    }
+    return error_set(errp,
+                     "VFIO_IOMMU_MAP_DMA (iova 0x%" PRIx64 ", length 0x%" PRIx64 ") failed: %s%s",
+                     iova, length, g_strerror(errno), why);
+}
+
+static bool unmap(VFIOContainer *c, uint64_t iova, uint64_t length, GError **errp)
+{
+    struct vfio_iommu_type1_dma_unmap unmap = {
+        .argsz = sizeof(unmap),
+        .iova = iova,
+        .size = length,
+    };
+
+    if (!of(c)->groups) {
+        return true; /* went with the last group, as did the IOMMU */
+    }
+    TRACE("vfio_dma_unmap", "iova 0x%" PRIx64 " length 0x%" PRIx64, iova, length);
+    if (hostcalls->ioctl(of(c)->fd, VFIO_IOMMU_UNMAP_DMA, &unmap)) {
+        return error_set_errno(
+            errp, errno, "VFIO_IOMMU_UNMAP_DMA (iova 0x%" PRIx64 ", length 0x%" PRIx64 ") failed",
+            iova, length);
+    }
+    return unmap.size == length || error_set(errp,
+                                             "VFIO_IOMMU_UNMAP_DMA (iova 0x%" PRIx64
+                                             ", length 0x%" PRIx64 ") unmapped 0x%" PRIx64,
+                                             iova, length, (uint64_t)unmap.size);
+}
+
+/* ---- life ---- */
+
+static void container_free(VFIOContainer *c)
+{
+    host_fd_close(&of(c)->fd);
+    g_free(c);
+}
+
+/* How many more mappings the kernel takes now; -1: it does not say (before 5.10). */
+static int64_t mappings_left(const VFIOContainer *c)
+{
+    g_autofree struct vfio_iommu_type1_info *info = get_info(c, NULL);
+    const struct vfio_iommu_type1_info_dma_avail *cap;
+    const void *found = NULL;
+    VFIOCapChain chain;
+    size_t room;
+
+    if (info) {
+        chain = capabilities_of(info);
+        vfio_find_cap(&chain, VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, sizeof(*cap), &found, &room, NULL);
+    }
+    cap = found;
+    return cap ? (int64_t)cap->avail : -1;
+}
+
+static void describe(const VFIOContainer *parent, JsonObject *o)
+{
+    const VFIOType1Container *c = (const VFIOType1Container *)parent;
+
+    json_object_set_int_member(o, "groups", c->groups);
+    json_object_set_int_member(o, "dma-avail", mappings_left(parent));
+    json_object_set_boolean_member(o, "dirty-tracking", c->dirty_page_sizes != 0);
+}
+
+static void describe_device(const VFIOContainer *c, const VFIODevice *dev, JsonObject *o)
+{
+    json_object_set_int_member(o, "group", dev->group->id);
+}
+
+static const VFIOContainerOps type1_container_ops = {
+    .type = "type1",
+    .describe = describe,
+    .describe_device = describe_device,
+    .attach = attach_group,
+    .detach = detach_group,
+    .iova_ranges = iova_ranges,
+    .map = map,
+    .unmap = unmap,
+    .free = container_free,
+    .maps_device_memory_by_address = true,
+};
+
+static VFIOContainer *container_new(GError **errp)
+{
+    int fd = hostcalls->open(DEV_CONTAINER, O_RDWR);
+    VFIOType1Container *c;
+    int version;
+
+    if (fd < 0) {
+        error_set_errno(errp, errno, "cannot open " DEV_CONTAINER "%s",
+                        errno == ENOENT ? " (does the kernel have CONFIG_VFIO_CONTAINER?)" : "");
+        return NULL;
+    }
+    version = hostcalls->ioctl(fd, VFIO_GET_API_VERSION, NULL);
+    if (version != VFIO_API_VERSION) {
+        if (version < 0) {
+            error_set_errno(errp, errno, DEV_CONTAINER ": VFIO_GET_API_VERSION failed");
+        } else {
+            error_set(errp, DEV_CONTAINER " speaks version %d, not %d", version, VFIO_API_VERSION);
+        }
+        host_fd_close(&fd);
+        return NULL;
+    }
+    c = g_new0(VFIOType1Container, 1);
+    c->fd = fd;
+    vfio_container_init(&c->parent, &type1_container_ops, DEV_CONTAINER);
+    return &c->parent;
+}
+
+bool vfio_type1_attach(VFIODevice *dev, GError **errp)
+{
+    VFIOContainer *c = dev->group->container;
+
+    if (c) {
+        return vfio_container_attach(c, dev, errp);
+    }
+    for (guint i = 0; vfio_containers && i < vfio_containers->len; i++) {
+        g_autoptr(GError) err = NULL;
+
+        c = vfio_containers->pdata[i];
+        if (c->ops != &type1_container_ops) {
+            continue;
+        }
+        if (vfio_container_attach(c, dev, &err)) {
+            return true;
+        }
+        TRACE("vfio_group_next_container", "group %u: %s", dev->group->id, err->message);
+    }
+    c = container_new(errp);
+    if (!c) {
+        return false;
+    }
+    vfio_container_prepare(c);
+    return vfio_container_attach(c, dev, errp);
+}
