@@ -260,7 +260,7 @@ bool vfio_config_init(VFIOPCIDevice *vdev, GError **errp)
     pdev->config[PCI_HEADER_TYPE] = pdev->multifunction ? 0x80 : 0;
     pdev->config[PCI_INTERRUPT_LINE] = 0;
     vdev->emulated_config_bits = g_malloc0(pdev->config_size);
-    emulate(vdev, size, pdev->config_size - size, 0xff);
+    vfio_config_emulate(vdev, size, pdev->config_size - size, 0xff);
     for (size_t i = 0; i < G_N_ELEMENTS(emulated_header); i++) {
         vfio_config_emulate(vdev, emulated_header[i].first,
                             emulated_header[i].last - emulated_header[i].first + 1U,
