@@ -208,7 +208,7 @@ static void control_written(PCIESlot *s, uint16_t old)
         power_on(s);
     }
     update_link(s);
-    if (is_off(now) && !is_off(old)) {
+    if (card(s) && is_off(now) && !is_off(old)) {
         eject(s);
     } else if (is_blinking(old) && has_power(s) &&
                (now & PCI_EXP_SLTCTL_PIC) == PCI_EXP_SLTCTL_PWR_IND_ON) {
