@@ -247,6 +247,7 @@ static void pcie_slot_plugged(PCIBridge *bridge, PCIDevice *dev)
         slot_init(s);
         return;
     }
+    s->lost_power = false; /* that was another card */
     update_presence(s);
     raise_event(s, PCI_EXP_SLTSTA_PDC | PCI_EXP_SLTSTA_ABP);
 }

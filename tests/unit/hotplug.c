@@ -742,6 +742,13 @@ static void test_power(void)
     g_assert_cmpint(resets, ==, before + 1);
     g_assert_cmphex(rd(card, PCI_CACHE_LINE_SIZE, 1), ==, 0);
     expect_events("");
+
+    /* the next card has lost nothing yet */
+    let_go(port);
+    expect_events("DEVICE_DELETED:c ");
+    device_add_args(ADD_CARD, "");
+    power_up(port);
+    g_assert_cmpint(resets, ==, before + 1);
     port_end(port);
 }
 
