@@ -202,6 +202,7 @@ static void control_written(PCIESlot *s, uint16_t old)
 {
     uint16_t now = control(s);
 
+    TRACE("pcie_slot_control", "%s 0x%x was 0x%x", PCI_BRIDGE(s)->sec->name, now, old);
     if (~old & now & PCI_EXP_SLTCTL_PCC) {
         power_off(s);
     } else if (old & ~now & PCI_EXP_SLTCTL_PCC) {
