@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "backends/chardev-private.h"
+#include "core/fdset.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/keyval.h"
@@ -21,8 +22,7 @@ static bool file_open(Chardev *chr, JsonObject *opts, GError **errp)
     if (!path || !*path) {
         return error_set(errp, "no file name given");
     }
-    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | (append ? O_APPEND : O_TRUNC),
-              0666);
+    fd = fdset_open(path, O_WRONLY | O_CREAT | O_NONBLOCK | (append ? O_APPEND : O_TRUNC), 0666);
     if (fd < 0) {
         return error_set_errno(errp, errno, "cannot open '%s'", path);
     }

@@ -11,6 +11,8 @@ typedef struct ChardevBackend {
     bool (*open)(Chardev *chr, JsonObject *opts, GError **errp);
     /* Frees what open() made, also after a failed one; the queue has been flushed. */
     void (*close)(Chardev *chr);
+    /* read(2) of in_fd with what else comes with the bytes; NULL: just that. */
+    ssize_t (*read)(Chardev *chr, void *buf, size_t len);
     /*
      * The peer has left: closes its descriptors and perhaps waits for the next one.  NULL for a
      * backend whose input may end while its output goes on.

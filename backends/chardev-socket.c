@@ -13,6 +13,7 @@
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@
 #include "util/keyval.h"
 
 #define BACKLOG        1
+#define MAX_FDS        16
 #define ACCEPT_SECONDS 1 /* until the next try, when accept() failed for want of something */
 
 typedef struct ChardevSocket {
@@ -128,6 +130,41 @@ static void socket_peer_gone(Chardev *chr)
     if (s->listener) {
         wait_for_client(chr, 0);
     }
+}
+
+/*
+ * Descriptors beyond MAX_FDS in one message are closed by the kernel, for want of room.  It ends
+ * each read behind the bytes that descriptors came with, so they belong to the last of them.
+ */
+static ssize_t socket_read(Chardev *chr, void *buf, size_t len)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(MAX_FDS * sizeof(int))];
+    } control;
+    struct iovec iov = { buf, len };
+    struct msghdr msg = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = &control,
+        .msg_controllen = sizeof(control),
+    };
+    ssize_t n;
+
+    if (!chr->fe->take_fds) {
+        return read(chr->in_fd, buf, len);
+    }
+    n = recvmsg(chr->in_fd, &msg, MSG_CMSG_CLOEXEC);
+    for (struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+            int fds[MAX_FDS];
+            size_t size = c->cmsg_len - CMSG_LEN(0);
+
+            memcpy(fds, CMSG_DATA(c), size);
+            chr->fe->take_fds(chr->opaque, fds, size / sizeof(int));
+        }
+    }
+    return n;
 }
 
 /* ---- wait=on ---- */
@@ -406,6 +443,7 @@ const ChardevBackend chardev_socket = {
                                "reconnect", "reconnect-ms"),
     .open = socket_open,
     .close = socket_close,
+    .read = socket_read,
     .peer_gone = socket_peer_gone,
     .filename = socket_filename,
 };

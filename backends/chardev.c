@@ -128,7 +128,8 @@ static gboolean in_ready(int fd, GIOCondition cond, gpointer opaque)
         stop_source(&chr->in);
         return G_SOURCE_REMOVE;
     }
-    n = read(fd, buf, MIN(room, sizeof(buf)));
+    room = MIN(room, sizeof(buf));
+    n = chr->backend->read ? chr->backend->read(chr, buf, room) : read(fd, buf, room);
     if (n > 0) {
         chr->fe->read(chr->opaque, buf, (size_t)n);
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {

@@ -14,6 +14,7 @@
 #include <sys/sysinfo.h>
 #include <sys/vfs.h>
 
+#include "core/fdset.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/trace.h"
@@ -338,7 +339,7 @@ static int file_open(HostMemoryBackend *be, uint64_t *page_size, GError **errp)
             unlink(temp);
         }
     } else {
-        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+        fd = fdset_open(path, O_RDWR | O_CREAT, 0644);
     }
     if (fd < 0 || fstatfs(fd, &fs) || fstat(fd, &st)) {
         error_set_errno(errp, errno, "memory backend '%s': cannot open '%s'", be->parent.id, path);

@@ -11,7 +11,9 @@
 #include <inttypes.h>
 #include <sys/resource.h>
 
+#include "core/fdset.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/hostcalls.h"
 #include "util/linux-iommufd.h"
 #include "util/linux-vfio.h"
@@ -23,7 +25,8 @@ DEFINE_OBJECT_TYPE(IOMMUFDBackend, iommufd_backend, "iommufd", TYPE_USER_OBJECT,
 
 static const Property iommufd_properties[] = {
     PROP_STRING("fd", IOMMUFDBackend, fd_name,
-                .help = "number of an open descriptor of " DEV_IOMMU " (default: opened on use)"),
+                .help = "open descriptor of " DEV_IOMMU ": a number, a name of getfd's, or "
+                        "/dev/fdset/N (default: opened on use)"),
     PROP_("x-missing", property_readonly, IOMMUFDBackend, missing_names,
           .help = "commands that the kernel lacks"),
     PROP_BOOL("map-wait", IOMMUFDBackend, map_wait, false,
@@ -452,25 +455,27 @@ void iommufd_backend_disconnect(IOMMUFDBackend *be)
 }
 
 /* Reading an option changes nothing, and no other device has a command of that number. */
-static bool check_given_fd(IOMMUFDBackend *be, GError **errp)
+static bool is_dev_iommu(IOMMUFDBackend *be)
 {
     uint64_t mode;
     struct stat st;
-    guint64 fd;
 
-    if (!g_ascii_string_to_unsigned(be->fd_name, 10, 0, G_MAXINT, &fd, NULL)) {
-        return error_set(errp, "%s: fd '%s' is not the number of a descriptor", be->parent.id,
-                         be->fd_name);
+    return !hostcalls->fstat(be->fd, &st) && S_ISCHR(st.st_mode) &&
+           iommufd_option_get(be, IOMMU_OPTION_RLIMIT_MODE, 0, &mode, NULL);
+}
+
+static bool take_given_fd(IOMMUFDBackend *be, GError **errp)
+{
+    be->fd = fd_take(be->fd_name, errp);
+    if (be->fd < 0) {
+        g_prefix_error(errp, "%s: ", be->parent.id);
+        return false;
     }
-    if (hostcalls->fstat((int)fd, &st)) {
-        return error_set_errno(errp, errno, "%s: fd %s", be->parent.id, be->fd_name);
-    }
-    be->fd = (int)fd;
-    if (!S_ISCHR(st.st_mode) || !iommufd_option_get(be, IOMMU_OPTION_RLIMIT_MODE, 0, &mode, NULL)) {
-        be->fd = -1;
+    be->fd_given = is_dev_iommu(be);
+    if (!be->fd_given) {
+        fd_give_back(be->fd_name, fd_steal(&be->fd));
         return error_set(errp, "%s: fd %s is not an open " DEV_IOMMU, be->parent.id, be->fd_name);
     }
-    be->fd_given = true;
     return true;
 }
 
@@ -479,7 +484,7 @@ static bool iommufd_complete(UserObject *obj, GError **errp)
     IOMMUFDBackend *be = IOMMUFD_BACKEND(obj);
 
     if (be->fd_name) {
-        if (!check_given_fd(be, errp)) {
+        if (!take_given_fd(be, errp)) {
             return false;
         }
         probe_commands(be);
@@ -503,6 +508,13 @@ static bool iommufd_can_be_deleted(UserObject *obj, GError **errp)
                                    obj->id, be->users, be->users == 1 ? "user" : "users");
 }
 
+/* One that was given is closed here and nowhere before. */
+static void iommufd_finalize(GObject *obj)
+{
+    host_fd_close(&IOMMUFD_BACKEND(obj)->fd);
+    G_OBJECT_CLASS(iommufd_backend_parent_class)->finalize(obj);
+}
+
 static void iommufd_backend_init(IOMMUFDBackend *be)
 {
     be->fd = -1;
@@ -512,6 +524,7 @@ static void iommufd_backend_class_init(IOMMUFDBackendClass *klass)
 {
     UserObjectClass *uc = USER_OBJECT_CLASS(klass);
 
+    G_OBJECT_CLASS(klass)->finalize = iommufd_finalize;
     uc->desc = "owner of /dev/iommu: address spaces of passed-through devices";
     uc->complete = iommufd_complete;
     uc->can_be_deleted = iommufd_can_be_deleted;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/event.h"
+#include "monitor/fds.h"
 #include "monitor/framer.h"
 #include "util/error.h"
 #include "util/trace.h"
@@ -26,6 +27,7 @@ typedef struct MonitorQMP {
     bool pretty;
     bool negotiated; /* qmp_capabilities has been said */
     JSONFramer framer;
+    MonitorFDs fds;
 } MonitorQMP;
 
 static GPtrArray *sessions;
@@ -173,7 +175,9 @@ static JsonNode *execute(MonitorQMP *mon, JsonObject *request, GError **errp)
         return NULL;
     }
     current = mon;
+    monitor_fds_set_current(&mon->fds);
     result = cmd->run(args, &err);
+    monitor_fds_set_current(NULL);
     current = NULL;
     if (err) {
         g_propagate_error(errp, g_steal_pointer(&err));
@@ -292,12 +296,18 @@ static void session_read(void *opaque, const uint8_t *buf, size_t len)
     json_framer_feed(&mon->framer, buf, len, handle_frame, mon);
 }
 
+static void session_take_fds(void *opaque, const int *fds, size_t n)
+{
+    monitor_fds_receive(&((MonitorQMP *)opaque)->fds, fds, n);
+}
+
 static void session_event(void *opaque, ChardevEvent event)
 {
     MonitorQMP *mon = opaque;
 
     mon->negotiated = false;
     json_framer_reset(&mon->framer);
+    monitor_fds_drop_unclaimed(&mon->fds);
     if (event == CHARDEV_OPENED) {
         send_greeting(mon);
     }
@@ -306,6 +316,7 @@ static void session_event(void *opaque, ChardevEvent event)
 static const ChardevFrontend session_frontend = {
     .can_read = session_can_read,
     .read = session_read,
+    .take_fds = session_take_fds,
     .event = session_event,
 };
 
@@ -314,6 +325,7 @@ static void session_free(gpointer data)
     MonitorQMP *mon = data;
 
     json_framer_clear(&mon->framer);
+    monitor_fds_clear(&mon->fds);
     g_free(mon);
 }
 
@@ -324,6 +336,7 @@ bool monitor_init_qmp(Chardev *chr, bool pretty, GError **errp)
     mon->chr = chr;
     mon->pretty = pretty;
     json_framer_init(&mon->framer);
+    monitor_fds_init(&mon->fds);
     if (!chardev_attach(chr, &session_frontend, mon, errp)) {
         session_free(mon);
         return false;

@@ -350,6 +350,8 @@ static const OptionDesc table[] = {
     SET("initrd", "FILE", "initial RAM disk", set_string, initrd),
     SET("append", "TEXT", "the kernel's command line", set_string, append),
 
+    SET("add-fd", "fd=N,set=M[,opaque=TEXT]",
+        "an inherited descriptor as /dev/fdset/M, where paths and fd= are taken", keep, add_fds),
     SET("chardev", "BACKEND,id=ID[,OPTION=VALUE...]", "a character device; -chardev help",
         keep_chardev, chardevs),
     SET("serial", "DEV", "a serial port: stdio, none, null, pty, file:PATH, unix:PATH, chardev:ID",
@@ -469,6 +471,7 @@ Options *options_new(void)
     Options *o = g_new0(Options, 1);
 
     o->machines = new_uses();
+    o->add_fds = new_uses();
     o->objects = new_uses();
     o->chardevs = new_uses();
     o->serials = new_uses();
@@ -481,6 +484,7 @@ Options *options_new(void)
 void options_free(Options *o)
 {
     g_array_unref(o->machines);
+    g_array_unref(o->add_fds);
     g_array_unref(o->objects);
     g_array_unref(o->chardevs);
     g_array_unref(o->serials);

@@ -5,13 +5,17 @@
  */
 #include "system/startup.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "accel/kvm.h"
 #include "backends/chardev.h"
 #include "backends/hostmem.h"
 #include "core/device.h"
+#include "core/fdset.h"
 #include "core/machine.h"
 #include "core/memory.h"
 #include "core/runstate.h"
@@ -52,6 +56,69 @@ static bool add_device(const char *arg, unsigned index, const OptionUse *use, GE
     g_autoptr(JsonObject) opts = keyval_parse(arg, "driver", NULL, errp);
 
     return opts && device_add(opts, false, errp);
+}
+
+/* ---- -add-fd ---- */
+
+static bool read_add_fd(const char *arg, int *fd, int64_t *set, char **opaque, GError **errp)
+{
+    g_autoptr(JsonObject) opts = keyval_parse(arg, NULL, NULL, errp);
+    uint64_t fd_value = UINT64_MAX, set_value = UINT64_MAX;
+    const char *text = NULL;
+
+    if (!opts || !keyval_check_keys(opts, (const char *[]) { "fd", "set", "opaque", NULL }, errp) ||
+        !keyval_get_uint(opts, "fd", &fd_value, errp) ||
+        !keyval_get_uint(opts, "set", &set_value, errp) ||
+        !keyval_get_str(opts, "opaque", &text, errp)) {
+        return false;
+    }
+    if (fd_value > INT_MAX || set_value > INT64_MAX) {
+        return error_set(errp, "%s option is required and must be non-negative",
+                         fd_value > INT_MAX ? "fd" : "set");
+    }
+    if (fd_value <= STDERR_FILENO) {
+        return error_set(errp, "fd cannot be a standard I/O stream");
+    }
+    *fd = (int)fd_value;
+    *set = (int64_t)set_value;
+    *opaque = g_strdup(text);
+    return true;
+}
+
+/* What the program inherited; what it has opened itself is close-on-exec. */
+static bool is_inherited(int fd)
+{
+    return fcntl(fd, F_GETFD) == 0;
+}
+
+static bool add_fd(const char *arg, unsigned index, const OptionUse *use, GError **errp)
+{
+    g_autofree char *opaque = NULL;
+    int64_t set;
+    int fd, copy;
+
+    if (!read_add_fd(arg, &fd, &set, &opaque, errp)) {
+        return false;
+    }
+    copy = is_inherited(fd) ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+    if (copy < 0) {
+        return error_set(errp, "fd is not valid or already in use");
+    }
+    fdset_add(set, copy, opaque);
+    return true;
+}
+
+/* The sets hold copies, so one descriptor may be in several; the originals are of no more use. */
+static bool close_added_fd(const char *arg, unsigned index, const OptionUse *use, GError **errp)
+{
+    g_autofree char *opaque = NULL;
+    int64_t set;
+    int fd;
+
+    if (read_add_fd(arg, &fd, &set, &opaque, NULL) && is_inherited(fd)) {
+        close(fd);
+    }
+    return true;
 }
 
 /* ---- chardevs and their users ---- */
@@ -299,7 +366,8 @@ bool system_start(const Options *o, GError **errp)
         chardev_refuse_stdio("cannot use stdio with -daemonize");
     }
     memory_init();
-    return make_machine(o, errp) && foreach_use(o->objects, add_object, errp) &&
+    return foreach_use(o->add_fds, add_fd, errp) && foreach_use(o->add_fds, close_added_fd, errp) &&
+           make_machine(o, errp) && foreach_use(o->objects, add_object, errp) &&
            configure_machine(o, errp) && foreach_use(o->chardevs, add_chardev, errp) &&
            add_serials(o, errp) && foreach_use(o->monitors, add_monitor, errp) && kvm_init(errp) &&
            MACHINE_GET_CLASS(current_machine)->create(current_machine, errp) &&
@@ -312,4 +380,5 @@ void system_cleanup(void)
     devices_shutdown();
     monitor_cleanup(); /* the events of the devices' end were the last */
     chardev_cleanup_all();
+    fdset_cleanup();
 }

@@ -12,6 +12,11 @@ static int libc_open(const char *path, int flags)
     return open(path, flags | O_CLOEXEC);
 }
 
+static int libc_fcntl(int fd, int cmd, int arg)
+{
+    return fcntl(fd, cmd, arg);
+}
+
 static int libc_ioctl(int fd, unsigned long request, void *arg)
 {
     return ioctl(fd, request, arg);
@@ -20,6 +25,7 @@ static int libc_ioctl(int fd, unsigned long request, void *arg)
 const HostCalls hostcalls_libc = {
     .open = libc_open,
     .close = close,
+    .fcntl = libc_fcntl,
     .fstat = fstat,
     .ioctl = libc_ioctl,
     .mmap = mmap,

@@ -120,5 +120,8 @@ void pci_update_mappings(PCIDevice *dev)
             memory_region_add_child(r->space, addr, r->mr, BAR_PRIORITY);
         }
     }
+    if (PCI_DEVICE_GET_CLASS(dev)->bars_moved) {
+        PCI_DEVICE_GET_CLASS(dev)->bars_moved(dev);
+    }
     memory_transaction_commit();
 }

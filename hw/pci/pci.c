@@ -84,6 +84,7 @@ static const Property pci_device_properties[] = {
           .help = "place on the bus, DEVICE[.FUNCTION] in hex"),
     PROP_BOOL("multifunction", PCIDevice, multifunction, false, .help = "on/off"),
     PROP_STRING("romfile", PCIDevice, romfile),
+    PROP_UINT32("romsize", PCIDevice, romsize, UINT32_MAX),
 };
 
 /* ---- life ---- */

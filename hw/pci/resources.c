@@ -161,7 +161,8 @@ static void add_bars(GArray *requests, PCIDevice *dev, PCIWindowKind kind)
                 .dev = dev,
                 .bar = i == PCI_ROM_SLOT ? ROM_ROOM : i,
                 .size = r->size,
-                .align = r->size,
+                /* A page each: what is passed through can then be mapped, however small. */
+                .align = kind == PCI_WINDOW_IO ? r->size : MAX(r->size, 4096),
                 .high = pci_bar_is_64bit(r) && (kind == PCI_WINDOW_PREF || !dev->bus->bridge),
             };
             g_array_append_val(requests, bar);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * From a device's folder in sysfs to its character device.  The folder has vfio-dev/vfioN when,
- * and only when, a VFIO driver has the device; the node in /dev is believed only if its number is
- * the one that sysfs says.
+ * From a device's folder in sysfs to its character device, and back.  The folder has vfio-dev/vfioN
+ * when, and only when, a VFIO driver has the device; the node in /dev is believed only if its
+ * number is the one that sysfs says, and a descriptor only if its number leads to a vfio-dev.
  */
 #include "hw/vfio/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/sysmacros.h>
 
 #include "util/error.h"
@@ -16,6 +17,8 @@
 #include "util/trace.h"
 
 #define DEV_VFIO "/dev/vfio/devices"
+
+const char *vfio_sysfs_dev_char = "/sys/dev/char";
 
 /* Why there is no cdev, and what the user can do. */
 static void explain_no_cdev(const char *sysfs, GError **errp)
@@ -71,14 +74,13 @@ static char *find_cdev(const char *sysfs, dev_t *number, GError **errp)
     return g_strdup(name);
 }
 
-int vfio_cdev_open(const char *sysfs, GError **errp)
+int vfio_cdev_open(const char *sysfs, dev_t *number, GError **errp)
 {
     g_autofree char *name = NULL, *path = NULL;
     struct stat st;
-    dev_t number;
     int fd;
 
-    name = find_cdev(sysfs, &number, errp);
+    name = find_cdev(sysfs, number, errp);
     if (!name) {
         return -1;
     }
@@ -90,13 +92,51 @@ int vfio_cdev_open(const char *sysfs, GError **errp)
     }
     if (hostcalls->fstat(fd, &st)) {
         error_set_errno(errp, errno, "cannot check %s", path);
-    } else if (!S_ISCHR(st.st_mode) || st.st_rdev != number) {
-        error_set(errp, "%s is not the device %u:%u that %s has", path, major(number),
-                  minor(number), sysfs);
+    } else if (!S_ISCHR(st.st_mode) || st.st_rdev != *number) {
+        error_set(errp, "%s is not the device %u:%u that %s has", path, major(*number),
+                  minor(*number), sysfs);
     } else {
         TRACE("iommufd_cdev_getfd", "%s fd %d", path, fd);
         return fd;
     }
     host_fd_close(&fd);
     return -1;
+}
+
+/* /sys/dev/char/510:3 -> .../0000:02:00.0/vfio-dev/vfio3 */
+static bool find_sysfs(dev_t number, char **sysfs, GError **errp)
+{
+    g_autofree char *link =
+        g_strdup_printf("%s/%u:%u", vfio_sysfs_dev_char, major(number), minor(number));
+    char *target = realpath(link, NULL); /* malloc'ed */
+    g_autofree char *folder = target ? g_path_get_dirname(target) : NULL;
+    g_autofree char *kind = target ? g_path_get_basename(folder) : NULL;
+    bool ok = !target || g_str_equal(kind, "vfio-dev") ||
+              error_set(errp, "it is no VFIO device, but %s", target);
+
+    *sysfs = target && ok ? g_path_get_dirname(folder) : NULL;
+    free(target);
+    return ok;
+}
+
+bool vfio_cdev_identify(int fd, dev_t *number, char **sysfs, GError **errp)
+{
+    struct stat st;
+
+    if (hostcalls->fstat(fd, &st)) {
+        return error_set_errno(errp, errno, "cannot check it");
+    }
+    if (!S_ISCHR(st.st_mode)) {
+        return error_set(errp, "it is no VFIO device: not even a character device");
+    }
+    *number = st.st_rdev;
+    if (!find_sysfs(st.st_rdev, sysfs, errp)) {
+        return false;
+    }
+    if ((hostcalls->fcntl(fd, F_GETFL, 0) & O_ACCMODE) != O_RDWR) {
+        g_clear_pointer(sysfs, g_free);
+        return error_set(errp, "it is not open for reading and writing");
+    }
+    TRACE("iommufd_cdev_getfd", "%s fd %d", *sysfs ?: "(not in sysfs)", fd);
+    return true;
 }

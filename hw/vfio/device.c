@@ -11,7 +11,9 @@
 #include <stdlib.h>
 
 #include "core/accel.h"
+#include "core/fdset.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/hostcalls.h"
 #include "util/trace.h"
 
@@ -22,7 +24,7 @@ static bool check_not_attached(VFIODevice *dev, GError **errp)
     for (guint i = 0; vfio_devices && i < vfio_devices->len; i++) {
         VFIODevice *other = vfio_devices->pdata[i];
 
-        if (g_str_equal(other->sysfs, dev->sysfs)) {
+        if (other->number == dev->number) {
             return error_set(errp, "the device is attached already");
         }
     }
@@ -79,14 +81,13 @@ static bool get_info(VFIODevice *dev, GError **errp)
     return true;
 }
 
-/* Whatever fails, vfio_device_detach() undoes as much as there is. */
+/* Whatever fails, undo_attach() undoes as much as there is. */
 static bool attach(VFIODevice *dev, IOMMUFDBackend *be, GError **errp)
 {
-    if (!check_not_attached(dev, errp)) {
-        return false;
+    if (dev->fd < 0) {
+        dev->fd = vfio_cdev_open(dev->sysfs, &dev->number, errp);
     }
-    dev->fd = vfio_cdev_open(dev->sysfs, errp);
-    if (dev->fd < 0 || !iommufd_backend_connect(be, errp)) {
+    if (dev->fd < 0 || !check_not_attached(dev, errp) || !iommufd_backend_connect(be, errp)) {
         return false;
     }
     dev->iommufd = be;
@@ -95,23 +96,74 @@ static bool attach(VFIODevice *dev, IOMMUFDBackend *be, GError **errp)
            vfio_regions_init(dev, errp);
 }
 
-VFIODevice *vfio_device_attach(const char *sysfs, IOMMUFDBackend *be, GError **errp)
+static bool find_by_sysfs(VFIODevice *dev, const char *sysfs, GError **errp)
 {
     char *real = realpath(sysfs, NULL); /* malloc'ed */
-    VFIODevice *dev;
 
     if (!real) {
-        error_set_errno(errp, errno, "vfio %s: no such host device", sysfs);
-        return NULL;
+        return error_set_errno(errp, errno, "vfio %s: no such host device", sysfs);
     }
-    dev = g_new0(VFIODevice, 1);
-    dev->fd = -1;
     dev->name = g_path_get_basename(sysfs);
     dev->sysfs = g_strdup(real);
     free(real);
+    return true;
+}
+
+static bool find_by_fd(VFIODevice *dev, const char *text, GError **errp)
+{
+    int fd = fd_take(text, errp);
+
+    if (fd < 0) {
+        g_prefix_error(errp, "vfio: ");
+        return false;
+    }
+    if (!vfio_cdev_identify(fd, &dev->number, &dev->sysfs, errp)) {
+        g_prefix_error(errp, "vfio fd %s: ", text);
+        fd_give_back(text, fd);
+        return false;
+    }
+    dev->fd = fd;
+    dev->name = dev->sysfs ? g_path_get_basename(dev->sysfs) : g_strdup_printf("fd %s", text);
+    return true;
+}
+
+/* All but closing the descriptor, which undoes BIND. */
+static void undo_attach(VFIODevice *dev)
+{
+    vfio_regions_fini(dev);
+    vfio_container_detach(dev);
+    if (dev->accel_told) {
+        accel_device_fd_del(dev->fd);
+    }
+    if (dev->iommufd) {
+        iommufd_backend_disconnect(dev->iommufd);
+    }
+}
+
+static void device_free(VFIODevice *dev)
+{
+    host_fd_close(&dev->fd);
+    g_free(dev->name);
+    g_free(dev->sysfs);
+    g_free(dev);
+}
+
+VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, IOMMUFDBackend *be, GError **errp)
+{
+    VFIODevice *dev = g_new0(VFIODevice, 1);
+
+    dev->fd = -1;
+    if (ref->fd ? !find_by_fd(dev, ref->fd, errp) : !find_by_sysfs(dev, ref->sysfs, errp)) {
+        device_free(dev);
+        return NULL;
+    }
     if (!attach(dev, be, errp)) {
         g_prefix_error(errp, "vfio %s: ", dev->name);
-        vfio_device_detach(dev);
+        undo_attach(dev);
+        if (ref->fd && !dev->devid) {
+            fd_give_back(ref->fd, fd_steal(&dev->fd));
+        }
+        device_free(dev);
         return NULL;
     }
     if (!vfio_devices) {
@@ -123,21 +175,21 @@ VFIODevice *vfio_device_attach(const char *sysfs, IOMMUFDBackend *be, GError **e
 
 void vfio_device_detach(VFIODevice *dev)
 {
-    if (vfio_devices) {
-        g_ptr_array_remove(vfio_devices, dev);
+    g_ptr_array_remove(vfio_devices, dev);
+    undo_attach(dev);
+    device_free(dev);
+}
+
+bool vfio_device_has_peers(const VFIODevice *dev)
+{
+    for (guint i = 0; vfio_devices && i < vfio_devices->len; i++) {
+        const VFIODevice *other = vfio_devices->pdata[i];
+
+        if (other != dev && other->container == dev->container) {
+            return true;
+        }
     }
-    vfio_regions_fini(dev);
-    vfio_container_detach(dev);
-    if (dev->accel_told) {
-        accel_device_fd_del(dev->fd);
-    }
-    if (dev->iommufd) {
-        iommufd_backend_disconnect(dev->iommufd);
-    }
-    host_fd_close(&dev->fd);
-    g_free(dev->name);
-    g_free(dev->sysfs);
-    g_free(dev);
+    return false;
 }
 
 bool vfio_device_reset(VFIODevice *dev, GError **errp)

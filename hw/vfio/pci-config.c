@@ -7,8 +7,7 @@
  * emulated_config_bits.  Writes go to the device when any bit of them is its, and always to the
  * copy, because BAR mapping and bus mastering are governed from there.
  *
- * Capabilities keep their places and their order.  MSI and MSI-X are emulated whole.  Of the
- * extended ones, those are hidden that need a counterpart this machine does not have.
+ * The header is here; capabilities are in pci-capabilities.c.
  */
 #include "hw/vfio/pci.h"
 
@@ -18,33 +17,38 @@
 #include "util/error.h"
 #include "util/trace.h"
 
-#define MAX_CAPS      ((PCI_CONFIG_SIZE - PCI_STD_HEADER_SIZEOF) / 4)
-#define MSI_REGISTERS ((uint32_t)PCI_MSI_PENDING_64) /* what the guest writes of its largest form */
+#define MSI_REGISTERS  ((uint32_t)PCI_MSI_PENDING_64) /* what the guest writes of its largest form */
+#define CLASS_CODE_MAX 0xffffff
 
-/* The header's emulated bits, byte by byte. */
+/* The header's emulated bits, byte by byte, and why; all others are the device's. */
 static const struct {
     uint8_t first, last, bits;
 } emulated_header[] = {
+    /* The user may give it another identity. */
     { PCI_VENDOR_ID, PCI_DEVICE_ID + 1, 0xff },
-    { PCI_STATUS, PCI_STATUS, PCI_STATUS_CAP_LIST },
-    { PCI_HEADER_TYPE, PCI_HEADER_TYPE, 0xff },
-    { PCI_BASE_ADDRESS_0, PCI_BASE_ADDRESS_5 + 3, 0xff },
+    { PCI_CLASS_PROG, PCI_CLASS_DEVICE + 1, 0xff },
     { PCI_SUBSYSTEM_VENDOR_ID, PCI_SUBSYSTEM_ID + 1, 0xff },
-    { PCI_ROM_ADDRESS, PCI_ROM_ADDRESS + 3, 0xff },
+    /* Capabilities are linked anew. */
+    { PCI_STATUS, PCI_STATUS, PCI_STATUS_CAP_LIST },
     { PCI_CAPABILITY_LIST, PCI_CAPABILITY_LIST, 0xff },
+    /* Which functions its slot has is the guest machine's affair. */
+    { PCI_HEADER_TYPE, PCI_HEADER_TYPE, 0xff },
+    /* Addresses are guest addresses; those of the device are the host's. */
+    { PCI_BASE_ADDRESS_0, PCI_BASE_ADDRESS_5 + 3, 0xff },
+    { PCI_ROM_ADDRESS, PCI_ROM_ADDRESS + 3, 0xff },
+    /* The line is the guest's notepad; the pin is what pci_intx_gsi() goes by. */
     { PCI_INTERRUPT_LINE, PCI_INTERRUPT_PIN, 0xff },
 };
 
-/* Extended capabilities that a guest does not see, and why. */
-static const uint16_t hidden_ext_caps[] = {
-    PCI_EXT_CAP_ID_ARI,                         /* functions are placed by the user, one by one */
-    PCI_EXT_CAP_ID_ATS,                         /* translations would be the host IOMMU's */
-    PCI_EXT_CAP_ID_SRIOV,                       /* VFs are the host's to make */
-    PCI_EXT_CAP_ID_PRI,                         /* these two need an IOMMU in the guest */
-    PCI_EXT_CAP_ID_PASID, PCI_EXT_CAP_ID_REBAR, /* a BAR's size is fixed once it is mapped */
+/* Registers by which a guest resets the function: the byte in the capability, and the bit. */
+static const struct {
+    uint8_t id, reg, bit;
+} reset_bits[] = {
+    { PCI_CAP_ID_EXP, PCI_EXP_DEVCTL + 1, PCI_EXP_DEVCTL_BCR_FLR >> 8 },
+    { PCI_CAP_ID_AF, PCI_AF_CTRL, PCI_AF_CTRL_FLR },
 };
 
-static void emulate(VFIOPCIDevice *vdev, uint32_t first, uint32_t size, uint8_t bits)
+void vfio_config_emulate(VFIOPCIDevice *vdev, uint32_t first, uint32_t size, uint8_t bits)
 {
     for (uint32_t i = first; i < first + size; i++) {
         vdev->emulated_config_bits[i] |= bits;
@@ -53,25 +57,12 @@ static void emulate(VFIOPCIDevice *vdev, uint32_t first, uint32_t size, uint8_t 
 
 /* ---- the device's own registers ---- */
 
-static void access_failed(VFIOPCIDevice *vdev, const char *what, uint32_t addr, unsigned len)
-{
-    int saved = errno;
-
-    TRACE("vfio_pci_config_failed", "%s %s 0x%x len %u: %s", vdev->vbasedev->name, what, addr, len,
-          g_strerror(saved));
-    if (!vdev->config_failed) {
-        vdev->config_failed = true;
-        warn_report("vfio %s: configuration space: %s of %u bytes at 0x%x failed: %s",
-                    vdev->vbasedev->name, what, len, addr, g_strerror(saved));
-    }
-}
-
 uint32_t vfio_config_read_device(VFIOPCIDevice *vdev, uint32_t addr, unsigned len)
 {
     uint32_t val = 0;
 
     if (!vfio_region_read(vdev->vbasedev, VFIO_PCI_CONFIG_REGION_INDEX, addr, &val, len)) {
-        access_failed(vdev, "read", addr, len);
+        vfio_region_access_failed(vdev->vbasedev, VFIO_PCI_CONFIG_REGION_INDEX, "read", addr, len);
         return UINT32_MAX;
     }
     return GUINT32_FROM_LE(val);
@@ -81,7 +72,7 @@ bool vfio_config_write_device(VFIOPCIDevice *vdev, uint32_t addr, uint32_t val, 
 {
     val = GUINT32_TO_LE(val);
     if (!vfio_region_write(vdev->vbasedev, VFIO_PCI_CONFIG_REGION_INDEX, addr, &val, len)) {
-        access_failed(vdev, "write", addr, len);
+        vfio_region_access_failed(vdev->vbasedev, VFIO_PCI_CONFIG_REGION_INDEX, "write", addr, len);
         return false;
     }
     return true;
@@ -120,6 +111,52 @@ static bool closes_memory(PCIDevice *pdev, uint32_t addr, uint32_t val)
            (pci_is_power_control(pdev, addr) && (val & PCI_PM_CTRL_STATE_MASK) == PCI_PM_D3HOT);
 }
 
+/* The kernel resets the function in the course of the write. */
+static bool resets(PCIDevice *pdev, uint32_t addr, uint32_t val, unsigned len)
+{
+    for (size_t i = 0; addr >= PCI_STD_HEADER_SIZEOF && i < G_N_ELEMENTS(reset_bits); i++) {
+        uint8_t cap = pci_find_capability(pdev, reset_bits[i].id);
+        uint32_t byte = (uint32_t)cap + reset_bits[i].reg - addr;
+
+        if (cap && byte < len && val >> byte * 8 & reset_bits[i].bit) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * The guest must not see a BAR while the device does not decode it: that would be a SIGBUS; nor may
+ * other devices, for whom it would be gone for good (pci-mmap.c).  So what closes memory goes to
+ * the copy first, all else to the device first.
+ */
+static void write_both(VFIOPCIDevice *vdev, uint32_t addr, uint32_t val, unsigned len)
+{
+    PCIDevice *pdev = &vdev->parent;
+    bool to_device = device_bits(vdev, addr, len), closing = closes_memory(pdev, addr, val);
+    bool reset = to_device && resets(pdev, addr, val, len), told = true;
+
+    if (reset) {
+        vfio_bars_set_enabled(vdev, false);
+    }
+    if (to_device && !closing) {
+        told = vfio_config_write_device(vdev, addr, val, len);
+    }
+    if (reset) {
+        vfio_bars_set_enabled(vdev, true);
+    }
+    if (!told) { /* then it did not happen */
+        return;
+    }
+    if (to_device && !closing && pci_is_power_control(pdev, addr)) { /* it may not have woken up */
+        val = vfio_config_read_device(vdev, addr, len);
+    }
+    pci_default_write_config(pdev, addr, val, len);
+    if (to_device && closing) {
+        vfio_config_write_device(vdev, addr, val, len);
+    }
+}
+
 static VFIOInterrupt wanted_interrupt(PCIDevice *pdev)
 {
     return msix_enabled(pdev) ? VFIO_INT_MSIX : msi_enabled(pdev) ? VFIO_INT_MSI : VFIO_INT_INTx;
@@ -128,25 +165,14 @@ static VFIOInterrupt wanted_interrupt(PCIDevice *pdev)
 void vfio_pci_write_config(PCIDevice *pdev, uint32_t addr, uint32_t val, unsigned len)
 {
     VFIOPCIDevice *vdev = VFIO_PCI(pdev);
-    bool to_device = device_bits(vdev, addr, len), was_msi = vdev->interrupt == VFIO_INT_MSI;
-    bool first = to_device && !closes_memory(pdev, addr, val);
+    bool was_msi = vdev->interrupt == VFIO_INT_MSI;
     g_autoptr(GError) err = NULL;
 
     TRACE("vfio_pci_write_config", "%s 0x%x len %u: 0x%x", vdev->vbasedev->name, addr, len, val);
     if (addr == PCI_COMMAND && val & PCI_COMMAND_MASTER && !vfio_device_dma_ready(vdev->vbasedev)) {
         return;
     }
-    /* The guest must not see a BAR while the device does not decode it: that would be a SIGBUS. */
-    if (first && !vfio_config_write_device(vdev, addr, val, len)) {
-        return;
-    }
-    if (first && pci_is_power_control(pdev, addr)) { /* it may not have woken up */
-        val = vfio_config_read_device(vdev, addr, len);
-    }
-    pci_default_write_config(pdev, addr, val, len);
-    if (to_device && !first) {
-        vfio_config_write_device(vdev, addr, val, len);
-    }
+    write_both(vdev, addr, val, len);
     if (!vfio_pci_set_interrupt(vdev, wanted_interrupt(pdev), &err)) {
         warn_report("vfio %s: %s", vdev->vbasedev->name, err->message);
     }
@@ -177,6 +203,12 @@ static bool set_identity(VFIOPCIDevice *vdev, GError **errp)
 
     if (vdev->vendor_id == 0xffff) { /* what an empty slot reads */
         return error_set(errp, "invalid PCI vendor ID 0xffff");
+    }
+    if (vdev->class_code != UINT32_MAX) {
+        if (vdev->class_code > CLASS_CODE_MAX) {
+            return error_set(errp, "invalid PCI class code 0x%x", vdev->class_code);
+        }
+        pci_set_long(config + PCI_CLASS_REVISION, vdev->class_code << 8 | config[PCI_REVISION_ID]);
     }
     return override(vdev->vendor_id, config + PCI_VENDOR_ID, "vendor", errp) &&
            override(vdev->device_id, config + PCI_DEVICE_ID, "device", errp) &&
@@ -220,11 +252,11 @@ bool vfio_config_init(VFIOPCIDevice *vdev, GError **errp)
     }
     pdev->config[PCI_HEADER_TYPE] = pdev->multifunction ? 0x80 : 0;
     pdev->config[PCI_INTERRUPT_LINE] = 0;
-    vdev->config_failed = false;
     vdev->emulated_config_bits = g_malloc0(pdev->config_size);
     for (size_t i = 0; i < G_N_ELEMENTS(emulated_header); i++) {
-        emulate(vdev, emulated_header[i].first,
-                emulated_header[i].last - emulated_header[i].first + 1U, emulated_header[i].bits);
+        vfio_config_emulate(vdev, emulated_header[i].first,
+                            emulated_header[i].last - emulated_header[i].first + 1U,
+                            emulated_header[i].bits);
     }
     return true;
 }
@@ -232,160 +264,4 @@ bool vfio_config_init(VFIOPCIDevice *vdev, GError **errp)
 void vfio_config_fini(VFIOPCIDevice *vdev)
 {
     g_clear_pointer(&vdev->emulated_config_bits, g_free);
-}
-
-/* ---- capabilities ---- */
-
-/* What the guest sees of a capability with this id; all others are the device's. */
-static const struct {
-    uint8_t id;
-    bool (*setup)(VFIOPCIDevice *vdev, uint8_t cap, GError **errp);
-} emulated_caps[] = {
-    { PCI_CAP_ID_MSI, vfio_msi_setup },
-    { PCI_CAP_ID_MSIX, vfio_msix_setup },
-};
-
-/* From @at to the next capability after it or the end of the first 256 bytes. */
-static uint8_t cap_size(const uint8_t *caps, unsigned n, uint8_t at)
-{
-    unsigned end = PCI_CONFIG_SIZE;
-
-    for (unsigned i = 0; i < n; i++) {
-        if (caps[i] > at && caps[i] < end) {
-            end = caps[i];
-        }
-    }
-    return (uint8_t)(end - at);
-}
-
-/* Bit n of @dwords: dword n of configuration space. */
-static void emulate_dwords(VFIOPCIDevice *vdev, uint64_t dwords)
-{
-    for (; dwords; dwords &= dwords - 1) {
-        emulate(vdev, (uint32_t)__builtin_ctzll(dwords) * 4, 4, 0xff);
-    }
-}
-
-static bool add_cap(VFIOPCIDevice *vdev, uint8_t at, uint8_t size, GError **errp)
-{
-    PCIDevice *pdev = &vdev->parent;
-    uint8_t id = pdev->config[at + PCI_CAP_LIST_ID];
-    uint64_t before = pdev->used;
-
-    for (size_t i = 0; i < G_N_ELEMENTS(emulated_caps); i++) {
-        if (emulated_caps[i].id == id) {
-            if (!emulated_caps[i].setup(vdev, at, errp)) {
-                return false;
-            }
-            emulate_dwords(vdev, pdev->used & ~before); /* what is behind it is the device's */
-            return true;
-        }
-    }
-    emulate(vdev, at, 2, 0xff); /* the link */
-    if (pci_add_capability(pdev, id, at, size, errp) < 0) {
-        return false;
-    }
-    if (id == PCI_CAP_ID_PM && size >= PCI_PM_SIZEOF) {
-        pci_pm_init(pdev, at); /* the kernel woke it when it was opened */
-    }
-    return true;
-}
-
-static bool add_caps(VFIOPCIDevice *vdev, GError **errp)
-{
-    uint8_t *config = vdev->parent.config, caps[MAX_CAPS], at;
-    unsigned n = 0, i;
-
-    at = config[PCI_STATUS] & PCI_STATUS_CAP_LIST ? config[PCI_CAPABILITY_LIST] & ~3 : 0;
-    for (; at; at = config[at + PCI_CAP_LIST_NEXT] & ~3) {
-        if (at < PCI_STD_HEADER_SIZEOF || memchr(caps, at, n)) {
-            return error_set(errp, "its list of capabilities is broken at 0x%x", at);
-        }
-        caps[n++] = at;
-    }
-    config[PCI_CAPABILITY_LIST] = 0;
-    config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_CAP_LIST;
-    for (i = n; i-- > 0;) { /* each goes to the head of the list */
-        if (!add_cap(vdev, caps[i], cap_size(caps, n, caps[i]), errp)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool is_hidden(uint16_t id)
-{
-    for (size_t i = 0; i < G_N_ELEMENTS(hidden_ext_caps); i++) {
-        if (hidden_ext_caps[i] == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Takes a capability's registers away from the guest, up to the next one's. */
-static void hide_ext_cap(VFIOPCIDevice *vdev, const uint64_t *starts, uint32_t at)
-{
-    PCIDevice *pdev = &vdev->parent;
-    uint32_t end = at + 4;
-
-    while (end < pdev->config_size && !(starts[end / 256] >> end / 4 % 64 & 1)) {
-        end += 4;
-    }
-    memset(pdev->config + at, 0, end - at);
-    emulate(vdev, at, end - at, 0xff);
-}
-
-static bool link_ext_caps(VFIOPCIDevice *vdev, GError **errp)
-{
-    PCIDevice *pdev = &vdev->parent;
-    uint64_t starts[PCIE_CONFIG_SIZE / 256] = { 0 }; /* bit n: a capability starts at dword n */
-    uint16_t caps[(PCIE_CONFIG_SIZE - PCI_CONFIG_SIZE) / 4], last = 0;
-    unsigned n = 0;
-
-    for (uint32_t at = PCI_CONFIG_SIZE, header; at; at = PCI_EXT_CAP_NEXT(header)) {
-        if (at < PCI_CONFIG_SIZE || starts[at / 256] >> at / 4 % 64 & 1) {
-            return error_set(errp, "its list of extended capabilities is broken at 0x%x", at);
-        }
-        header = pci_get_long(pdev->config + at);
-        if (!header || header == UINT32_MAX) {
-            break;
-        }
-        starts[at / 256] |= UINT64_C(1) << at / 4 % 64;
-        caps[n++] = (uint16_t)at;
-    }
-    emulate(vdev, PCI_CONFIG_SIZE, 4, 0xff);
-    if (!n) {
-        pci_set_long(pdev->config + PCI_CONFIG_SIZE, 0);
-    }
-    for (unsigned i = 0; i < n; i++) {
-        uint32_t header = pci_get_long(pdev->config + caps[i]);
-
-        if (is_hidden((uint16_t)PCI_EXT_CAP_ID(header))) {
-            hide_ext_cap(vdev, starts, caps[i]);
-            if (i) {
-                continue;
-            }
-            header = 0; /* the first one's place begins the list: a Null capability there */
-        }
-        if (last) {
-            uint32_t before = pci_get_long(pdev->config + last);
-
-            pci_set_long(pdev->config + last, (before & 0xfffff) | (uint32_t)caps[i] << 20);
-        }
-        pci_set_long(pdev->config + caps[i], header & 0xfffff);
-        emulate(vdev, caps[i], 4, 0xff);
-        last = caps[i];
-    }
-    return true;
-}
-
-bool vfio_capabilities_init(VFIOPCIDevice *vdev, GError **errp)
-{
-    if (add_caps(vdev, errp) &&
-        (vdev->parent.config_size == PCI_CONFIG_SIZE || link_ext_caps(vdev, errp))) {
-        return true;
-    }
-    vfio_msi_fini(vdev);
-    return false;
 }

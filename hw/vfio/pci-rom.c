@@ -63,7 +63,7 @@ static void vfio_rom_write(void *opaque, uint64_t addr, uint64_t data, unsigned 
 static const MemoryRegionOps vfio_rom_ops = { .read = vfio_rom_read, .write = vfio_rom_write };
 
 /* What the ROM is to hold: a file's content, or later the device's; size 0: there is none. */
-static bool rom_size(VFIOPCIDevice *vdev, char **file, size_t *size, GError **errp)
+static bool rom_content(VFIOPCIDevice *vdev, char **file, size_t *size, GError **errp)
 {
     const char *path = vdev->parent.romfile;
 
@@ -71,15 +71,38 @@ static bool rom_size(VFIOPCIDevice *vdev, char **file, size_t *size, GError **er
     if (!vdev->rombar || (path && !*path)) {
         return true;
     }
-    if (path) {
-        if (!g_file_get_contents(path, file, size, errp)) {
-            return false;
-        }
-    } else {
+    if (!path) {
         *size = vdev->vbasedev->regions[VFIO_PCI_ROM_REGION_INDEX].size;
+    } else if (!g_file_get_contents(path, file, size, errp)) {
+        return false;
+    } else if (!*size) {
+        return error_set(errp, "romfile \"%s\" is empty", path);
     }
     return *size <= ROM_SIZE_MAX ||
            error_set(errp, "its ROM is 0x%zx bytes long, which is more than there can be", *size);
+}
+
+/* The BAR's size: as the user says, or what the content needs. */
+static bool rom_size(VFIOPCIDevice *vdev, size_t content, size_t *size, GError **errp)
+{
+    uint32_t romsize = vdev->parent.romsize;
+
+    *size = ROM_SIZE_MIN;
+    while (*size < content) {
+        *size *= 2;
+    }
+    if (romsize == UINT32_MAX) {
+        return true;
+    }
+    if (romsize & (romsize - 1) || !romsize) {
+        return error_set(errp, "ROM size %u is not a power of two", romsize);
+    }
+    if (romsize < *size || romsize > ROM_SIZE_MAX) {
+        return error_set(errp, "ROM size %u cannot be: its ROM has %zu bytes, a BAR %u to %u",
+                         romsize, content, ROM_SIZE_MIN, ROM_SIZE_MAX);
+    }
+    *size = romsize;
+    return true;
 }
 
 bool vfio_rom_init(VFIOPCIDevice *vdev, GError **errp)
@@ -87,24 +110,21 @@ bool vfio_rom_init(VFIOPCIDevice *vdev, GError **errp)
     g_autofree char *name = g_strdup_printf("%s ROM", vdev->vbasedev->name);
     g_autofree char *file = NULL;
     VFIOROM *rom = &vdev->rom;
-    size_t size;
+    size_t content, size;
 
     pci_set_long(vdev->parent.config + PCI_ROM_ADDRESS, 0);
-    if (!rom_size(vdev, &file, &size, errp)) {
+    if (!rom_content(vdev, &file, &content, errp) || !rom_size(vdev, content, &size, errp)) {
         return false;
     }
-    if (!size) {
+    if (!content) {
         return true;
     }
-    rom->size = ROM_SIZE_MIN;
-    while (rom->size < size) {
-        rom->size *= 2;
-    }
+    rom->size = size;
     rom->data = g_malloc(rom->size);
     memset(rom->data, 0xff, rom->size);
     rom->loaded = file;
     if (file) {
-        memcpy(rom->data, file, size);
+        memcpy(rom->data, file, content);
     }
     memory_region_init_io(&rom->mr, G_OBJECT(vdev), &vfio_rom_ops, vdev, name, rom->size);
     pci_register_bar(&vdev->parent, PCI_ROM_SLOT, PCI_BASE_ADDRESS_SPACE_MEMORY, &rom->mr);

@@ -69,6 +69,9 @@ static const Property vfio_pci_properties[] = {
           .help = "the host's device, [DDDD:]BB:DD.F"),
     PROP_STRING("sysfsdev", VFIOPCIDevice, sysfsdev,
                 .help = "the device's folder in sysfs, instead of host"),
+    PROP_STRING("fd", VFIOPCIDevice, fd_name,
+                .help = "open descriptor of the device's cdev, instead of host: a number, a name "
+                        "of getfd's, or /dev/fdset/N"),
     PROP_LINK("iommufd", VFIOPCIDevice, iommufd, iommufd_backend_get_type,
               .help = "iommufd object whose address space the device is attached to"),
     PROP_INT32("rombar", VFIOPCIDevice, rombar, -1, .help = "0 hides the option ROM"),
@@ -82,6 +85,11 @@ static const Property vfio_pci_properties[] = {
     PROP_UINT32("x-pci-device-id", VFIOPCIDevice, device_id, UINT32_MAX),
     PROP_UINT32("x-pci-sub-vendor-id", VFIOPCIDevice, sub_vendor_id, UINT32_MAX),
     PROP_UINT32("x-pci-sub-device-id", VFIOPCIDevice, sub_device_id, UINT32_MAX),
+    PROP_UINT32("x-pci-class-code", VFIOPCIDevice, class_code, UINT32_MAX),
+    PROP_ENUM("x-msix-relocation", VFIOPCIDevice, msix_relo, vfio_msix_relo_names, 0,
+              .help = "BAR to which table and pending bits of MSI-X move"),
+    PROP_ON_OFF_AUTO("ats", VFIOPCIDevice, ats, ON_OFF_AUTO_AUTO,
+                     .help = "the guest sees the ATS capability"),
 };
 
 /* ---- interrupts ---- */
@@ -134,19 +142,25 @@ static bool attach(VFIOPCIDevice *vdev, GError **errp)
 {
     g_autofree char *sysfs = NULL;
 
-    if (!vdev->sysfsdev && !vdev->host) {
-        return error_set(errp, "No provided host device: use host=DDDD:BB:SS.F or "
-                               "sysfsdev=/sys/bus/pci/devices/DDDD:BB:SS.F");
+    if (!vdev->sysfsdev && !vdev->host && !vdev->fd_name) {
+        return error_set(errp, "No provided host device: use host=DDDD:BB:SS.F, "
+                               "sysfsdev=/sys/bus/pci/devices/DDDD:BB:SS.F or fd=N");
+    }
+    if (vdev->fd_name && (vdev->sysfsdev || vdev->host)) {
+        return error_set(errp, "vfio fd %s: fd and %s exclude each other", vdev->fd_name,
+                         vdev->host ? "host" : "sysfsdev");
     }
     sysfs = vdev->sysfsdev ? g_strdup(vdev->sysfsdev)
-                           : g_strdup_printf("/sys/bus/pci/devices/%s", vdev->host);
+            : vdev->host   ? g_strdup_printf("/sys/bus/pci/devices/%s", vdev->host)
+                           : NULL;
     if (!vdev->iommufd) {
         return error_set(errp,
-                         "vfio %s: there is no iommufd; the legacy group interface is not "
+                         "vfio %s%s: there is no iommufd; the legacy group interface is not "
                          "supported: use -object iommufd,id=ID and iommufd=ID",
-                         vdev->host ?: vdev->sysfsdev);
+                         vdev->fd_name ? "fd " : "", vdev->host ?: vdev->sysfsdev ?: vdev->fd_name);
     }
-    vdev->vbasedev = vfio_device_attach(sysfs, vdev->iommufd, errp);
+    vdev->vbasedev = vfio_device_attach(&(VFIODeviceRef) { .sysfs = sysfs, .fd = vdev->fd_name },
+                                        vdev->iommufd, errp);
     return vdev->vbasedev;
 }
 
@@ -281,6 +295,7 @@ static void vfio_pci_class_init(VFIOPCIDeviceClass *klass)
     klass->realize = vfio_pci_realize;
     klass->exit = vfio_pci_exit;
     klass->reset = vfio_pci_reset;
+    klass->bars_moved = vfio_bars_moved;
     klass->config_read = vfio_pci_read_config;
     klass->config_write = vfio_pci_write_config;
     object_class_add_properties(klass, vfio_pci_properties, G_N_ELEMENTS(vfio_pci_properties));

@@ -13,18 +13,21 @@ typedef struct VFIOPCIDevice VFIOPCIDevice;
 typedef struct VFIOMmap {
     MemoryRegion mr;
     uint64_t offset, size; /* in the BAR; whole pages */
+    int dmabuf;            /* by which other devices reach it, -1: they do not */
 } VFIOMmap;
 
 typedef struct VFIOBAR {
     VFIOPCIDevice *vdev;
     unsigned nr;
-    MemoryRegion mr;   /* what the guest places; size 0: no such BAR */
-    MemoryRegion trap; /* all of it, below the rest */
+    uint8_t type;      /* PCI_BASE_ADDRESS_* bits */
+    uint64_t size;     /* as the guest sees it; 0: no such BAR */
+    MemoryRegion mr;   /* what the guest places; size 0: not made */
+    MemoryRegion trap; /* all that the device has, below the rest; size 0: nothing */
     VFIOMmap *mmaps;
     unsigned nr_mmaps;
+    bool sub_page;  /* its one mmap is a page, larger than the BAR: see pci-mmap.c */
     void *reserved; /* address space that holds the mmaps */
     size_t reserved_size;
-    bool failed; /* an access failed, and it was said once */
 } VFIOBAR;
 
 typedef struct VFIOROM {
@@ -34,13 +37,16 @@ typedef struct VFIOROM {
     bool loaded;
 } VFIOROM;
 
-/* MSI-X as the device has it. */
+/* MSI-X as the device has it, or as it was relocated. */
 typedef struct VFIOMSIXInfo {
     uint8_t cap; /* 0: none */
     unsigned entries;
     unsigned table_bar, pba_bar;
     uint32_t table_offset, pba_offset;
     bool noresize; /* the kernel cannot add vectors while some are on */
+    bool relocated;
+    unsigned device_bar; /* where the device's own table is then */
+    uint32_t device_offset;
 } VFIOMSIXInfo;
 
 typedef struct VFIOMSIVector {
@@ -71,15 +77,17 @@ typedef enum {
 struct VFIOPCIDevice {
     PCIDevice parent;
     /* properties */
-    char *host, *sysfsdev;
+    char *host, *sysfsdev, *fd_name;
     IOMMUFDBackend *iommufd;
-    uint32_t vendor_id, device_id, sub_vendor_id, sub_device_id; /* UINT32_MAX: the device's own */
+    /* UINT32_MAX: the device's own */
+    uint32_t vendor_id, device_id, sub_vendor_id, sub_device_id, class_code;
     int32_t rombar, bootindex;
+    int msix_relo; /* an index into vfio_msix_relo_names */
+    int ats;       /* OnOffAuto */
     bool no_mmap, no_kvm_msi, no_kvm_msix;
     /* state */
     VFIODevice *vbasedev;          /* NULL: not realized */
     uint8_t *emulated_config_bits; /* set: of pdev->config; clear: of the device */
-    bool config_failed;            /* an access failed, and it was said once */
     VFIOBAR bars[PCI_NUM_BARS];
     VFIOROM rom;
     VFIOInterrupt interrupt;
@@ -103,17 +111,43 @@ bool vfio_pci_set_interrupt(VFIOPCIDevice *vdev, VFIOInterrupt interrupt, GError
 /* pci-config.c */
 bool vfio_config_init(VFIOPCIDevice *vdev, GError **errp);
 void vfio_config_fini(VFIOPCIDevice *vdev);
-/* Re-links the capabilities: some are ours, some the device's, some hidden. */
-bool vfio_capabilities_init(VFIOPCIDevice *vdev, GError **errp);
+/* The @bits of [first, first + size) are the copy's from now on. */
+void vfio_config_emulate(VFIOPCIDevice *vdev, uint32_t first, uint32_t size, uint8_t bits);
 uint32_t vfio_pci_read_config(PCIDevice *pdev, uint32_t addr, unsigned len);
 void vfio_pci_write_config(PCIDevice *pdev, uint32_t addr, uint32_t val, unsigned len);
 /* The device's own registers; failures read as all ones and are said once. */
 uint32_t vfio_config_read_device(VFIOPCIDevice *vdev, uint32_t addr, unsigned len);
 bool vfio_config_write_device(VFIOPCIDevice *vdev, uint32_t addr, uint32_t val, unsigned len);
 
+/* pci-capabilities.c: re-links them: some are ours, some the device's, some hidden. */
+bool vfio_capabilities_init(VFIOPCIDevice *vdev, GError **errp);
+
+/* pci-express.c */
+typedef enum { VFIO_CAP_REFUSED, VFIO_CAP_HIDDEN, VFIO_CAP_SHOWN } VFIOCapFate;
+/*
+ * The PCI Express capability at @cap, @size bytes up to the next one, is shaped for the place of
+ * the device in the guest.
+ */
+VFIOCapFate vfio_express_shape(VFIOPCIDevice *vdev, uint8_t cap, uint8_t size, GError **errp);
+
 /* pci-bars.c */
 bool vfio_bars_init(VFIOPCIDevice *vdev, GError **errp);
 void vfio_bars_fini(VFIOPCIDevice *vdev);
+/*
+ * Takes all BARs out of the guest's view and brings them back, wherever they are: around what makes
+ * the kernel take the device's memory away while the guest still has it decoded.
+ */
+void vfio_bars_set_enabled(VFIOPCIDevice *vdev, bool enabled);
+
+/* pci-mmap.c: the parts of a BAR, whose regions are there already, that are not trapped. */
+bool vfio_bar_mmap(VFIOBAR *bar, GError **errp);
+void vfio_bar_munmap(VFIOBAR *bar);
+/* PCIDeviceClass.bars_moved */
+void vfio_bars_moved(PCIDevice *pdev);
+
+/* pci-relocation.c: BARs have type and size, and none is made yet. */
+extern const char *const vfio_msix_relo_names[];
+bool vfio_msix_relocate(VFIOPCIDevice *vdev, GError **errp);
 
 /* pci-rom.c */
 bool vfio_rom_init(VFIOPCIDevice *vdev, GError **errp);

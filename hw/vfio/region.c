@@ -7,11 +7,13 @@
 #include "hw/vfio/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "util/error.h"
 #include "util/hostcalls.h"
+#include "util/trace.h"
 
 #define MAX_REGIONS   256
 #define MAX_INFO_SIZE (1U << 20)
@@ -84,6 +86,14 @@ static int by_offset(const void *a, const void *b)
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
+/* All of it, to whole pages; of one that is smaller the kernel reserved the rest of its page. */
+static void get_whole(VFIORegion *r, uint64_t page)
+{
+    r->areas = g_new(VFIORegionArea, 1);
+    r->areas[0] = (VFIORegionArea) { 0, r->size < page ? page : r->size & ~(page - 1) };
+    r->nr_areas = r->size != 0;
+}
+
 /* Which parts of the region can be mapped. */
 static bool get_areas(VFIORegion *r, const struct vfio_region_info *info, GError **errp)
 {
@@ -95,14 +105,16 @@ static bool get_areas(VFIORegion *r, const struct vfio_region_info *info, GError
     if (!(r->flags & VFIO_REGION_INFO_FLAG_MMAP)) {
         return true;
     }
+    if (!find_cap(info, VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, 0, &cap, &room, errp)) {
+        return false;
+    }
+    r->msix_mappable = cap;
     if (!find_cap(info, VFIO_REGION_INFO_CAP_SPARSE_MMAP, sizeof(*sparse), &cap, &room, errp)) {
         return false;
     }
     sparse = cap;
     if (!sparse) {
-        r->areas = g_new(VFIORegionArea, 1);
-        r->areas[0] = (VFIORegionArea) { 0, r->size & ~(page - 1) };
-        r->nr_areas = r->areas[0].size != 0;
+        get_whole(r, page);
         return true;
     }
     if (sparse->nr_areas > (room - sizeof(*sparse)) / sizeof(sparse->areas[0])) {
@@ -205,4 +217,53 @@ bool vfio_region_write(VFIODevice *dev, unsigned region, uint64_t addr, const vo
     off_t offset = (off_t)(dev->regions[region].offset + addr);
 
     return whole(hostcalls->pwrite(dev->fd, buf, len, offset), len);
+}
+
+char *vfio_region_name(const VFIODevice *dev, unsigned region)
+{
+    return region == VFIO_PCI_CONFIG_REGION_INDEX
+               ? g_strdup_printf("%s configuration space", dev->name)
+               : g_strdup_printf("%s BAR %u", dev->name, region);
+}
+
+void vfio_region_access_failed(VFIODevice *dev, unsigned region, const char *what, uint64_t addr,
+                               size_t len)
+{
+    int saved = errno;
+    g_autofree char *name = vfio_region_name(dev, region);
+
+    TRACE("vfio_region_failed", "%s %s 0x%" PRIx64 " size %zu: %s", name, what, addr, len,
+          g_strerror(saved));
+    if (!dev->regions[region].failed) {
+        dev->regions[region].failed = true;
+        warn_report("vfio %s: %s of %zu bytes at 0x%" PRIx64 " failed: %s", name, what, len, addr,
+                    g_strerror(saved));
+    }
+}
+
+int vfio_region_export(VFIODevice *dev, unsigned region, uint64_t offset, uint64_t size,
+                       GError **errp)
+{
+    size_t argsz = sizeof(struct vfio_device_feature) + sizeof(struct vfio_device_feature_dma_buf) +
+                   sizeof(struct vfio_region_dma_range);
+    g_autofree struct vfio_device_feature *feature = g_malloc0(argsz);
+    struct vfio_device_feature_dma_buf *get = (void *)feature->data;
+    int fd;
+
+    if (dev->no_dmabuf) {
+        return -1;
+    }
+    feature->argsz = (uint32_t)argsz;
+    feature->flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_BUF;
+    get->region_index = region;
+    get->open_flags = O_RDWR | O_CLOEXEC;
+    get->nr_ranges = 1;
+    get->dma_ranges[0] = (struct vfio_region_dma_range) { offset, size };
+    fd = hostcalls->ioctl(dev->fd, VFIO_DEVICE_FEATURE, feature);
+    if (fd < 0 && (errno == ENOTTY || errno == EOPNOTSUPP)) {
+        dev->no_dmabuf = true;
+    } else if (fd < 0) {
+        error_set_errno(errp, errno, "VFIO_DEVICE_FEATURE_DMA_BUF failed");
+    }
+    return fd;
 }

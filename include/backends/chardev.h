@@ -21,6 +21,11 @@ typedef struct ChardevFrontend {
     /* How many bytes read() would take now; 0 stops reading until chardev_accept_input(). */
     size_t (*can_read)(void *opaque);
     void (*read)(void *opaque, const uint8_t *buf, size_t len);
+    /*
+     * Descriptors that a peer sent with the bytes that read() gets next; they become the front
+     * end's.  NULL: nobody wants any, and the kernel drops them.
+     */
+    void (*take_fds)(void *opaque, const int *fds, size_t n);
     void (*event)(void *opaque, ChardevEvent event); /* NULL: not interested */
 } ChardevFrontend;
 

@@ -20,7 +20,8 @@ typedef struct SMPOptions {
 
 /* Strings are argv's. */
 typedef struct Options {
-    GArray *machines, *objects, *chardevs, *serials, *monitors, *devices; /* of OptionUse */
+    /* of OptionUse */
+    GArray *machines, *add_fds, *objects, *chardevs, *serials, *monitors, *devices;
     SMPOptions smp;
     uint64_t ram_size; /* bytes; 0: not given */
     const char *cpu, *kernel, *initrd, *append;

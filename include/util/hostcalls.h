@@ -15,6 +15,7 @@
 typedef struct HostCalls {
     int (*open)(const char *path, int flags);
     int (*close)(int fd);
+    int (*fcntl)(int fd, int cmd, int arg);
     int (*fstat)(int fd, struct stat *st);
     int (*ioctl)(int fd, unsigned long request, void *arg);
     void *(*mmap)(void *addr, size_t len, int prot, int flags, int fd, off_t offset);

@@ -154,6 +154,8 @@ struct iommu_hw_info {
 };
 #define IOMMU_GET_HW_INFO _IO(IOMMUFD_TYPE, 0x8a)
 #endif
+/* Linux 7.0, in that enumeration, where one cannot test for it: hence a name of our own. */
+#define HW_CAP_PCI_ATS_NOT_SUPPORTED (UINT64_C(1) << 3)
 
 #ifndef IOMMU_HWPT_SET_DIRTY_TRACKING
 enum iommufd_hwpt_set_dirty_tracking_flags { IOMMU_HWPT_DIRTY_TRACKING_ENABLE = 1 };

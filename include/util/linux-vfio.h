@@ -37,6 +37,22 @@ struct vfio_device_detach_iommufd_pt {
 #define VFIO_DEVICE_DETACH_IOMMUFD_PT _IO(VFIO_TYPE, VFIO_BASE + 20)
 #endif
 
+/* Linux 6.19: a part of a BAR as a dma-buf; VFIO_DEVICE_FEATURE then returns its descriptor. */
+#ifndef VFIO_DEVICE_FEATURE_DMA_BUF
+#define VFIO_DEVICE_FEATURE_DMA_BUF 11
+struct vfio_region_dma_range {
+    __u64 offset;
+    __u64 length;
+};
+struct vfio_device_feature_dma_buf {
+    __u32 region_index;
+    __u32 open_flags; /* of open(2): access mode and O_CLOEXEC */
+    __u32 flags;
+    __u32 nr_ranges;
+    struct vfio_region_dma_range dma_ranges[];
+};
+#endif
+
 /*
  * These structures grow with the kernel's headers.  What is sent is the size that Linux 6.6 knew:
  * all kernels take it, and it is all that is used.
@@ -53,5 +69,8 @@ _Static_assert(VFIO_ATTACH_IOMMUFD_PT_ARGSZ == 12, "ABI");
 _Static_assert(VFIO_DETACH_IOMMUFD_PT_ARGSZ == 8, "ABI");
 _Static_assert(sizeof(struct vfio_region_info) == 32, "ABI");
 _Static_assert(sizeof(struct vfio_irq_set) == 20, "ABI");
+_Static_assert(sizeof(struct vfio_device_feature) == 8, "ABI");
+_Static_assert(sizeof(struct vfio_device_feature_dma_buf) == 16, "ABI");
+_Static_assert(sizeof(struct vfio_region_dma_range) == 16, "ABI");
 
 #endif

@@ -2,11 +2,95 @@
 /* A VFIO device behind its cdev: ioctls, regions, interrupts. */
 #include "tests/sim/internal.h"
 
+#include <linux/pci_regs.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define MAX_CAPS 48
+
+/* ---- configuration space ---- */
+
+/* Where the capability is, 0: nowhere. */
+static unsigned find_cap(const SimDevice *dev, uint8_t id)
+{
+    unsigned at = dev->config[PCI_CAPABILITY_LIST] & ~3U;
+
+    for (unsigned i = 0; i < MAX_CAPS && at >= PCI_STD_HEADER_SIZEOF; i++) {
+        if (dev->config[at] == id) {
+            return at;
+        }
+        at = dev->config[at + PCI_CAP_LIST_NEXT] & ~3U;
+    }
+    return 0;
+}
+
+bool sim_decodes(const SimDevice *dev)
+{
+    unsigned pm = find_cap(dev, PCI_CAP_ID_PM);
+    bool asleep = pm && pm + PCI_PM_CTRL < 256 &&
+                  (dev->config[pm + PCI_PM_CTRL] & PCI_PM_CTRL_STATE_MASK) == 3;
+
+    return dev->config[PCI_COMMAND] & PCI_COMMAND_MEMORY && !asleep;
+}
+
+/* Whether the byte at @addr is a capability's id or link. */
+static bool is_link(const SimDevice *dev, uint64_t addr)
+{
+    unsigned at = dev->config[PCI_CAPABILITY_LIST] & ~3U;
+
+    for (unsigned i = 0; i < MAX_CAPS && at >= PCI_STD_HEADER_SIZEOF; i++) {
+        if (addr - at < 2) {
+            return true;
+        }
+        at = dev->config[at + PCI_CAP_LIST_NEXT] & ~3U;
+    }
+    return addr == PCI_CAPABILITY_LIST;
+}
+
+/* A bit that the guest wrote at [at, at + len) and that resets the function; it reads as zero. */
+static bool take_reset(SimDevice *dev, uint64_t at, size_t len, uint8_t id, unsigned reg,
+                       uint8_t bit)
+{
+    unsigned cap = find_cap(dev, id), addr = cap + reg;
+    bool reset = cap && addr < PCI_CFG_SPACE_SIZE && addr >= at && addr < at + len &&
+                 !is_link(dev, addr) && dev->config[addr] & bit;
+
+    if (reset) {
+        dev->config[addr] &= (uint8_t)~bit;
+    }
+    return reset;
+}
+
+void sim_config_write(SimDevice *dev, uint64_t at, const void *buf, size_t len)
+{
+    bool reset;
+
+    for (size_t i = 0; i < len; i++) {
+        if (!is_link(dev, at + i)) {
+            dev->config[at + i] = ((const uint8_t *)buf)[i];
+        }
+    }
+    reset =
+        take_reset(dev, at, len, PCI_CAP_ID_EXP, PCI_EXP_DEVCTL + 1, PCI_EXP_DEVCTL_BCR_FLR >> 8);
+    reset |= take_reset(dev, at, len, PCI_CAP_ID_AF, PCI_AF_CTRL, PCI_AF_CTRL_FLR);
+    dev->resets += reset;
+    if (reset || !sim_decodes(dev)) {
+        sim_iommu_revoke(dev);
+    }
+}
+
 /* ---- ioctls ---- */
+
+/* As vfio-pci opens a device. */
+static void wake(SimDevice *dev)
+{
+    unsigned pm = find_cap(dev, PCI_CAP_ID_PM);
+
+    if (pm && pm + PCI_PM_CTRL < 256) {
+        dev->config[pm + PCI_PM_CTRL] &= (uint8_t)~PCI_PM_CTRL_STATE_MASK;
+    }
+}
 
 static int dev_bind(SimDevice *dev, void *arg)
 {
@@ -20,6 +104,7 @@ static int dev_bind(SimDevice *dev, void *arg)
         return fail(EBADFD);
     }
     sim_iommu_get();
+    wake(dev);
     dev->bound = true;
     dev->devid = b->out_devid = sim_object_new(OBJ_DEVICE);
     sim_object(dev->devid, OBJ_DEVICE)->dev = dev;
@@ -217,17 +302,54 @@ static int dev_reset(SimDevice *dev, void *arg)
         return fail(EINVAL);
     }
     dev->resets++;
+    sim_iommu_revoke(dev);
     return 0;
+}
+
+static int dev_feature(SimDevice *dev, void *arg)
+{
+    const struct vfio_device_feature *f = arg;
+    const struct vfio_device_feature_dma_buf *get = (const void *)f->data;
+    const struct vfio_region_dma_range *range = get->dma_ranges;
+
+    if (f->argsz < sizeof(*f)) {
+        return fail(EINVAL);
+    }
+    if ((f->flags & VFIO_DEVICE_FEATURE_MASK) != VFIO_DEVICE_FEATURE_DMA_BUF) {
+        return fail(ENOTTY);
+    }
+    sim_note("DMA_BUF %u 0x%llx+0x%llx", get->region_index, range->offset, range->length);
+    if (dev->dmabuf_error) {
+        return fail(dev->dmabuf_error);
+    }
+    if (f->flags != (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_BUF) ||
+        f->argsz != sizeof(*f) + sizeof(*get) + sizeof(*range) || get->nr_ranges != 1 ||
+        get->flags) {
+        return fail(EINVAL);
+    }
+    if (get->region_index >= VFIO_PCI_ROM_REGION_INDEX) {
+        return fail(ENODEV);
+    }
+    if (!range->length || (range->offset | range->length) % 4096 ||
+        range->offset + range->length > dev->regions[get->region_index].size) {
+        return fail(EINVAL);
+    }
+    return sim_dmabuf_new(dev, range->length);
 }
 
 static const struct {
     unsigned long request;
     int (*run)(SimDevice *dev, void *arg);
 } device_ioctls[] = {
-    { VFIO_DEVICE_BIND_IOMMUFD, dev_bind },           { VFIO_DEVICE_ATTACH_IOMMUFD_PT, dev_attach },
-    { VFIO_DEVICE_DETACH_IOMMUFD_PT, dev_detach },    { VFIO_DEVICE_GET_INFO, dev_get_info },
-    { VFIO_DEVICE_GET_REGION_INFO, dev_region_info }, { VFIO_DEVICE_GET_IRQ_INFO, dev_irq_info },
-    { VFIO_DEVICE_SET_IRQS, dev_set_irqs },           { VFIO_DEVICE_RESET, dev_reset },
+    { VFIO_DEVICE_BIND_IOMMUFD, dev_bind },
+    { VFIO_DEVICE_ATTACH_IOMMUFD_PT, dev_attach },
+    { VFIO_DEVICE_DETACH_IOMMUFD_PT, dev_detach },
+    { VFIO_DEVICE_GET_INFO, dev_get_info },
+    { VFIO_DEVICE_GET_REGION_INFO, dev_region_info },
+    { VFIO_DEVICE_GET_IRQ_INFO, dev_irq_info },
+    { VFIO_DEVICE_SET_IRQS, dev_set_irqs },
+    { VFIO_DEVICE_RESET, dev_reset },
+    { VFIO_DEVICE_FEATURE, dev_feature },
 };
 
 int sim_device_ioctl(SimDevice *dev, unsigned long request, void *arg)
@@ -245,9 +367,6 @@ int sim_device_ioctl(SimDevice *dev, unsigned long request, void *arg)
 
 void sim_device_release(SimDevice *dev)
 {
-    if (!dev->bound) {
-        return;
-    }
     detach(dev);
     sim_object_free(sim_object(dev->devid, OBJ_DEVICE));
     irqs_off(dev);
@@ -300,7 +419,9 @@ void sim_region_set(SimDevice *dev, unsigned index, uint64_t size, uint32_t flag
     }
     g_assert_cmpint(r->backing, >=, 0);
     if (size < 1ULL << 40) { /* absurd ones are only talked of */
-        g_assert_cmpint(ftruncate(r->backing, (off_t)size), ==, 0);
+        off_t pages = (off_t)((size + 4095) & ~4095ULL);
+
+        g_assert_cmpint(ftruncate(r->backing, pages), ==, 0);
     }
 }
 

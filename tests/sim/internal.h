@@ -22,6 +22,9 @@ extern GPtrArray *sim_devices;   /* SimDevice */
 extern GHashTable *sim_eventfds; /* a set of descriptors */
 /* Whether it is a descriptor of the simulated /dev/iommu. */
 bool sim_is_iommu(int fd);
+/* A dma-buf of @size bytes of a device's, and what a descriptor says of it (false: is none). */
+int sim_dmabuf_new(SimDevice *dev, uint64_t size);
+bool sim_dmabuf(int fd, SimDevice **dev, uint64_t *size);
 
 /* ---- iommufd.c ---- */
 
@@ -48,10 +51,18 @@ void sim_object_free(Object *o);
 uint32_t sim_hwpt_of(uint32_t ioas);
 void sim_hwpt_free(Object *hwpt);
 
+/* All that is mapped of the device's memory is dead from now on. */
+void sim_iommu_revoke(SimDevice *dev);
+
 /* ---- device.c ---- */
 
+/* Whether its memory answers. */
+bool sim_decodes(const SimDevice *dev);
+/* Ids and links of capabilities stay; memory goes, or the function is reset, as the bits say. */
+void sim_config_write(SimDevice *dev, uint64_t at, const void *buf, size_t len);
+
 int sim_device_ioctl(SimDevice *dev, unsigned long request, void *arg);
-/* What closing the cdev undoes. */
+/* What closing the cdev that it was bound through undoes. */
 void sim_device_release(SimDevice *dev);
 
 #endif

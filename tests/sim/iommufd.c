@@ -189,18 +189,46 @@ static int cmd_map(void *arg)
     struct iommu_ioas_map *m = arg;
 
     sim_note("IOMMU_IOAS_MAP %u 0x%llx+0x%llx", m->ioas_id, m->iova, m->length);
-    return map(m->flags, m->ioas_id, (SimExtent) { m->iova, m->length, m->user_va, -1, false });
+    return map(m->flags, m->ioas_id,
+               (SimExtent) { m->iova, m->length, m->user_va, -1, false, NULL, false });
 }
 
 static int cmd_map_file(void *arg)
 {
     struct iommu_ioas_map_file *m = arg;
+    SimExtent e = { m->iova, m->length, m->start, m->fd, false, NULL, false };
+    uint64_t size;
 
     sim_note("IOMMU_IOAS_MAP_FILE %u 0x%llx+0x%llx from 0x%llx", m->ioas_id, m->iova, m->length,
              m->start);
-    return m->fd < 0 ? fail(EBADF)
-                     : map(m->flags, m->ioas_id,
-                           (SimExtent) { m->iova, m->length, m->start, m->fd, false });
+    if (m->fd < 0) {
+        return fail(EBADF);
+    }
+    if (sim_dmabuf(m->fd, &e.peer, &size)) {
+        if (m->start > size || m->length > size - m->start) {
+            return fail(EINVAL);
+        }
+        if (!sim_decodes(e.peer)) {
+            return fail(ENODEV);
+        }
+    }
+    return map(m->flags, m->ioas_id, e);
+}
+
+void sim_iommu_revoke(SimDevice *dev)
+{
+    for (guint i = 0; ctx.refs && i < ctx.objects->len; i++) {
+        const Object *ioas = sim_object(i, OBJ_IOAS);
+
+        for (guint j = 0; ioas && j < ioas->extents->len; j++) {
+            SimExtent *e = &g_array_index(ioas->extents, SimExtent, j);
+
+            if (e->peer == dev && !e->dead) {
+                e->dead = true;
+                dev->revoked++;
+            }
+        }
+    }
 }
 
 static int cmd_unmap(void *arg)
@@ -252,7 +280,8 @@ static int cmd_get_hw_info(void *arg)
     if (!o || o->dev->mdev) {
         return fail(ENOENT);
     }
-    info->out_capabilities = o->dev->dirty_tracking ? IOMMU_HW_CAP_DIRTY_TRACKING : 0;
+    info->out_capabilities =
+        o->dev->hw_caps | (o->dev->dirty_tracking ? IOMMU_HW_CAP_DIRTY_TRACKING : 0);
     return 0;
 }
 

@@ -5,6 +5,7 @@
  */
 #include "tests/sim/internal.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -24,7 +25,11 @@ static GRecMutex lock;
 
 typedef struct File {
     bool open, is_iommu;
+    bool bound; /* the device was bound through this one */
+    int fd_flags;
     SimDevice *dev;
+    SimDevice *dmabuf; /* whose memory this is */
+    uint64_t size;     /* of the dma-buf */
 } File;
 
 typedef struct SimMap {
@@ -83,6 +88,23 @@ static int file_new(File f)
     return FIRST_FD + (int)i;
 }
 
+int sim_dmabuf_new(SimDevice *dev, uint64_t size)
+{
+    return file_new((File) { .dmabuf = dev, .size = size, .fd_flags = FD_CLOEXEC });
+}
+
+bool sim_dmabuf(int fd, SimDevice **dev, uint64_t *size)
+{
+    File *f = file(fd);
+
+    if (!f || !f->dmabuf) {
+        return false;
+    }
+    *dev = f->dmabuf;
+    *size = f->size;
+    return true;
+}
+
 static int sim_open(const char *path, int flags)
 {
     LOCKED;
@@ -94,14 +116,14 @@ static int sim_open(const char *path, int flags)
     sim_note("open %s", path);
     if (g_str_equal(path, "/dev/iommu")) {
         sim_iommu_get();
-        return file_new((File) { .is_iommu = true });
+        return file_new((File) { .is_iommu = true, .fd_flags = FD_CLOEXEC });
     }
     for (guint i = 0; sscanf(path, "/dev/vfio/devices/vfio%u", &minor) == 1 && i < sim_devices->len;
          i++) {
         SimDevice *dev = sim_devices->pdata[i];
 
         if (dev->minor == minor) {
-            return file_new((File) { .dev = dev });
+            return file_new((File) { .dev = dev, .fd_flags = FD_CLOEXEC });
         }
     }
     return fail(ENOENT);
@@ -116,16 +138,40 @@ static int sim_close(int fd)
         return close(fd);
     }
     if (!f) {
-        return fail(EBADF);
+        return fd < FIRST_FD ? close(fd) : fail(EBADF);
+    }
+    f->open = false;
+    if (f->dmabuf) {
+        sim_note("close dma-buf");
+        return 0;
     }
     sim_note("close %s", f->is_iommu ? "iommu" : "device");
-    f->open = false;
     if (f->is_iommu) {
         sim_iommu_put();
-    } else {
+    } else if (f->bound) {
         sim_device_release(f->dev);
     }
     return 0;
+}
+
+static int sim_fcntl(int fd, int cmd, int arg)
+{
+    File *f = file(fd);
+
+    if (!f) {
+        return fcntl(fd, cmd, arg);
+    }
+    switch (cmd) {
+    case F_GETFD:
+        return f->fd_flags;
+    case F_SETFD:
+        f->fd_flags = arg;
+        return 0;
+    case F_GETFL:
+        return O_RDWR;
+    default:
+        return fail(EINVAL);
+    }
 }
 
 static int sim_fstat(int fd, struct stat *st)
@@ -150,6 +196,7 @@ static int sim_ioctl(int fd, unsigned long request, void *arg)
 {
     LOCKED;
     File *f = file(fd);
+    int ret;
 
     if (must_fail()) {
         return -1;
@@ -157,7 +204,17 @@ static int sim_ioctl(int fd, unsigned long request, void *arg)
     if (!f) {
         return fail(EBADF);
     }
-    return f->is_iommu ? sim_iommu_ioctl(request, arg) : sim_device_ioctl(f->dev, request, arg);
+    if (f->is_iommu) {
+        return sim_iommu_ioctl(request, arg);
+    }
+    if (!f->dev) {
+        return fail(ENOTTY);
+    }
+    ret = sim_device_ioctl(f->dev, request, arg);
+    if (request == VFIO_DEVICE_BIND_IOMMUFD && !ret) {
+        file(fd)->bound = true; /* files may have moved: an ioctl can make one */
+    }
+    return ret;
 }
 
 /* The region that @offset of the descriptor is in, and the place in it. */
@@ -186,9 +243,11 @@ static void *sim_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t
     }
     if (fd >= 0) {
         uint64_t at;
-        SimRegion *r = region_at(fd, (uint64_t)offset, len, &at);
+        SimRegion *r = region_at(fd, (uint64_t)offset, 0, &at);
 
-        if (!r || !(r->flags & VFIO_REGION_INFO_FLAG_MMAP) || !(flags & MAP_SHARED)) {
+        /* A page of its own is mapped as a whole, however small the BAR. */
+        if (!r || len > MAX(r->size, 4096) - at || !(r->flags & VFIO_REGION_INFO_FLAG_MMAP) ||
+            !(flags & MAP_SHARED)) {
             errno = EINVAL;
             return MAP_FAILED;
         }
@@ -230,7 +289,7 @@ static ssize_t device_rw(int fd, void *buf, size_t len, off_t offset, bool is_wr
     dev = file(fd)->dev;
     if (r == &dev->regions[VFIO_PCI_CONFIG_REGION_INDEX]) {
         if (is_write) {
-            memcpy(dev->config + at, buf, len);
+            sim_config_write(dev, at, buf, len);
         } else {
             memcpy(buf, dev->config + at, len);
         }
@@ -272,6 +331,7 @@ static int sim_eventfd(unsigned initval, int flags)
 static const HostCalls calls = {
     .open = sim_open,
     .close = sim_close,
+    .fcntl = sim_fcntl,
     .fstat = sim_fstat,
     .ioctl = sim_ioctl,
     .mmap = sim_mmap,
@@ -322,10 +382,4 @@ unsigned sim_open_things(void)
         n += g_array_index(files, File, i).open;
     }
     return n;
-}
-
-int sim_open_iommu(void)
-{
-    sim_iommu_get();
-    return file_new((File) { .is_iommu = true });
 }

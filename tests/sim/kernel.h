@@ -34,22 +34,27 @@ typedef struct SimDevice {
     } irqs[VFIO_PCI_NUM_IRQS];
     unsigned vectors_max; /* that can be had; 0: all */
     bool no_unmask_eventfd;
+    int dmabuf_error;    /* what VFIO_DEVICE_FEATURE_DMA_BUF fails with; 0: it works */
+    uint64_t hw_caps;    /* of IOMMU_GET_HW_INFO */
     bool mdev;           /* no IOMMU */
     unsigned iommu;      /* devices of different ones share no domain */
     bool dirty_tracking; /* that IOMMU has it */
     /* state */
     bool bound;
+    unsigned revoked; /* areas of IOASes that died because its memory went away under them */
     uint32_t devid, hwpt;
     int irq_index; /* which is on, -1: none */
     GArray *triggers;
     int unmask;
-    unsigned resets, unmasks;
+    unsigned resets, unmasks; /* resets: by ioctl or by a write to configuration space */
 } SimDevice;
 
 typedef struct SimExtent {
     uint64_t iova, length, start; /* start: in the file, or address */
     int fd;                       /* -1: by address */
     bool readonly;
+    SimDevice *peer; /* whose memory it is, NULL: ordinary memory */
+    bool dead;       /* revoked: it occupies its iova and maps nothing */
 } SimExtent;
 
 /* Puts it in the place of libc. */
@@ -76,8 +81,6 @@ bool sim_failed(void);
 unsigned sim_open_things(void);
 /* What is mapped in IOAS @id, by iova; NULL if there is no such IOAS. */
 const GArray *sim_ioas(uint32_t id);
-/* A descriptor of a fresh /dev/iommu, for tests that hand one over. */
-int sim_open_iommu(void);
 /* The device signals a vector of the interrupt kind that is on; false if nobody listens. */
 bool sim_fire(SimDevice *dev, unsigned vector);
 

@@ -8,6 +8,7 @@
 #include "core/accel.h"
 #include "util/error.h"
 #include "util/keyval.h"
+#include "util/linux-iommufd.h"
 
 /* ---- what stands for KVM ---- */
 
@@ -156,6 +157,7 @@ void setup(void)
     fill_config(sim->config);
     sim_region_set(sim, 0, BAR0_SIZE, RWM);
     sim_region_set(sim, 2, 0x20, RW);
+    sim->hw_caps = HW_CAP_PCI_ATS_NOT_SUPPORTED;
     sim->irqs[VFIO_PCI_INTX_IRQ_INDEX].count = 1;
     sim->irqs[VFIO_PCI_MSI_IRQ_INDEX].count = 4;
     sim->irqs[VFIO_PCI_MSI_IRQ_INDEX].flags = VFIO_IRQ_INFO_NORESIZE;

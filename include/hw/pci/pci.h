@@ -46,6 +46,7 @@ struct PCIDevice {
     int32_t devfn;      /* property `addr`: "slot[.function]" in hex */
     bool multifunction; /* property */
     char *romfile;      /* property; used by those that have a ROM */
+    uint32_t romsize;   /* property: bytes of the ROM's BAR, UINT32_MAX: what it needs */
     uint32_t config_size;
     uint8_t *config, *wmask, *w1cmask;
     uint64_t used;   /* bit n: dword n of the first 256 bytes is the header's or a capability's */
@@ -66,6 +67,9 @@ typedef struct PCIDeviceClass {
     bool (*realize)(PCIDevice *dev, GError **errp);
     void (*exit)(PCIDevice *dev);
     void (*reset)(PCIDevice *dev);
+    /* BARs may have got another PCIIORegion.addr, in a transaction that is still open.  May be
+     * NULL. */
+    void (*bars_moved)(PCIDevice *dev);
     /* NULL: pci_default_read_config / _write_config. @len is 1, 2 or 4; aligned. */
     uint32_t (*config_read)(PCIDevice *dev, uint32_t addr, unsigned len);
     void (*config_write)(PCIDevice *dev, uint32_t addr, uint32_t val, unsigned len);

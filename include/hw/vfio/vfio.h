@@ -20,20 +20,26 @@ typedef struct VFIORegionArea {
     uint64_t offset, size;
 } VFIORegionArea;
 
-/* What the kernel said of a region, checked: nothing here reaches beyond the region. */
+/* What the kernel said of a region, checked: nothing here reaches beyond the region's pages. */
 typedef struct VFIORegion {
     uint64_t size, offset; /* offset in the device's descriptor; size 0: there is none */
     uint32_t flags;        /* VFIO_REGION_INFO_FLAG_* */
-    /* Parts that may be mapped: the whole, or the sparse capability's areas; sorted, apart. */
+    /*
+     * Parts that may be mapped: the whole, or the sparse capability's areas; sorted, apart.  A
+     * region smaller than a page has its page to itself if it may be mapped at all.
+     */
     VFIORegionArea *areas;
     unsigned nr_areas;
+    bool msix_mappable; /* what may be mapped takes in the device's own MSI-X table */
+    bool failed;        /* an access failed, and it was said once */
 } VFIORegion;
 
 typedef struct VFIODevice {
-    char *name;     /* how messages name it: BDF, or the basename in sysfs */
-    char *sysfs;    /* its folder in sysfs, without symbolic links */
+    char *name;     /* how messages name it: BDF, or the basename in sysfs, or "fd N" */
+    char *sysfs;    /* its folder in sysfs, without symbolic links; NULL: given by fd, not found */
     int fd;         /* the cdev */
-    uint32_t devid; /* its id in the iommufd */
+    dev_t number;   /* the cdev's */
+    uint32_t devid; /* its id in the iommufd; 0: not bound */
     uint32_t flags; /* VFIO_DEVICE_FLAGS_* */
     unsigned nr_regions, nr_irqs;
     VFIORegion *regions;
@@ -41,14 +47,23 @@ typedef struct VFIODevice {
     VFIOContainer *container;
     VFIODomain *domain; /* of the container; NULL: none of its own */
     bool accel_told;    /* the accelerator has the descriptor */
+    bool no_dmabuf;     /* the kernel does not give out parts of its regions */
 } VFIODevice;
 
+/* Which device: one of the two. */
+typedef struct VFIODeviceRef {
+    const char *sysfs; /* its folder in sysfs */
+    const char *fd;    /* an open descriptor of its cdev, as core/fdset.h's fd_take() wants it */
+} VFIODeviceRef;
+
 /*
- * Opens the device that sysfs has at @sysfs, binds it to @be, attaches it to a container of @be,
- * and asks for its regions.  See vfio_device_dma_ready() for when it reaches all of guest memory.
+ * Opens or takes over the device, binds it to @be, attaches it to a container of @be, and asks for
+ * its regions.  See vfio_device_dma_ready() for when it reaches all of guest memory.  A given
+ * descriptor is given back when it cannot be bound; once bound it is closed in the end, also when
+ * something fails later.
  * Messages of this one begin with "vfio NAME: "; of the functions below the caller says it.
  */
-VFIODevice *vfio_device_attach(const char *sysfs, IOMMUFDBackend *be, GError **errp);
+VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, IOMMUFDBackend *be, GError **errp);
 /* The exact way back, closing the descriptor last; frees @dev. */
 void vfio_device_detach(VFIODevice *dev);
 /*
@@ -63,6 +78,25 @@ bool vfio_device_reset(VFIODevice *dev, GError **errp);
 bool vfio_region_read(VFIODevice *dev, unsigned region, uint64_t addr, void *buf, size_t len);
 bool vfio_region_write(VFIODevice *dev, unsigned region, uint64_t addr, const void *buf,
                        size_t len);
+/*
+ * Such an access failed with errno.  Warns of the first one of each region only, for a guest can
+ * have as many of them as it likes.  @what: "read" or "write".
+ */
+void vfio_region_access_failed(VFIODevice *dev, unsigned region, const char *what, uint64_t addr,
+                               size_t len);
+/* "0000:02:00.0 BAR 0"; g_free it. */
+char *vfio_region_name(const VFIODevice *dev, unsigned region);
+
+/*
+ * VFIO_DEVICE_FEATURE_DMA_BUF: whole pages of a region of the device's as a dma-buf, which
+ * IOMMU_IOAS_MAP_FILE takes while the device decodes memory.  Returns a descriptor of the caller's,
+ * or -1 and the error; where the kernel has no such thing at all, -1 without one and
+ * dev->no_dmabuf.
+ */
+int vfio_region_export(VFIODevice *dev, unsigned region, uint64_t offset, uint64_t size,
+                       GError **errp);
+/* Whether another device is in the same container. */
+bool vfio_device_has_peers(const VFIODevice *dev);
 
 /* A count of 0 where the device lacks the index. */
 bool vfio_device_get_irq_info(VFIODevice *dev, unsigned index, struct vfio_irq_info *info,
