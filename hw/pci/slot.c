@@ -9,7 +9,8 @@
  * that switches both off by itself ejects the card.  An indicator that goes from blinking back to
  * on is the guest's no.
  *
- * Before a guest runs nobody need be told: cards come and go, and the slot is what a reset makes it.
+ * Before a guest runs nobody need be told: cards come and go, and the slot is what a reset would
+ * make it.
  */
 #include "hw/pci/slot.h"
 

@@ -7,8 +7,8 @@
  * view.
  *
  * Locks: everything here is called with the machine lock held, save address_space_view(), whose
- * views are immutable and counted.  Whoever takes one gives it back soon: it keeps the owners of its
- * regions alive, unplugged devices among them.
+ * views are immutable and counted.  Whoever takes one gives it back soon: it keeps the owners of
+ * its regions alive, unplugged devices among them.
  */
 #ifndef VIADUCT_CORE_MEMORY_H
 #define VIADUCT_CORE_MEMORY_H
