@@ -8,6 +8,8 @@
 
 DEFINE_OBJECT_TYPE(Device, device, "device", TYPE_OBJECT, G_TYPE_FLAG_ABSTRACT)
 
+#define ASK_AGAIN_AFTER (5 * G_USEC_PER_SEC)
+
 static GPtrArray *realized_devices; /* in order of realize; borrowed */
 
 static const Property device_properties[] = {
@@ -115,6 +117,33 @@ bool device_add(JsonObject *opts, bool hotplug, GError **errp)
     return realize(dev, errp);
 }
 
+/* ---- unplugging ---- */
+
+void device_unplug_pending(Device *dev)
+{
+    dev->pending_deleted = true;
+    dev->ask_again = g_get_monotonic_time() + ASK_AGAIN_AFTER;
+}
+
+static JsonObject *event_data(Device *dev)
+{
+    JsonObject *data = json_object_new();
+
+    if (dev->id) {
+        json_object_set_string_member(data, "device", dev->id);
+    }
+    json_object_set_string_member(data, "path", object_path(G_OBJECT(dev)));
+    return data;
+}
+
+void device_unplug_refused(Device *dev)
+{
+    if (dev->pending_deleted) {
+        dev->pending_deleted = false;
+        event_emit("DEVICE_UNPLUG_GUEST_ERROR", event_data(dev));
+    }
+}
+
 bool device_del(const char *id, GError **errp)
 {
     GObject *obj = object_resolve(id);
@@ -128,6 +157,9 @@ bool device_del(const char *id, GError **errp)
     klass = DEVICE_GET_CLASS(dev);
     if (!klass->hotpluggable) {
         return error_set(errp, "Device '%s' does not support hotplugging", G_OBJECT_TYPE_NAME(dev));
+    }
+    if (dev->pending_deleted && g_get_monotonic_time() < dev->ask_again) {
+        return error_set(errp, "Device %s is already in the process of unplug", id);
     }
     if (klass->unplug_request) {
         return klass->unplug_request(dev, errp);
@@ -150,12 +182,8 @@ bool device_realize_at(Device *dev, const char *parent_path, const char *name, G
 
 void device_destroy(Device *dev)
 {
-    JsonObject *data = json_object_new();
+    JsonObject *data = event_data(dev);
 
-    if (dev->id) {
-        json_object_set_string_member(data, "device", dev->id);
-    }
-    json_object_set_string_member(data, "path", object_path(G_OBJECT(dev)));
     unrealize(dev);
     object_tree_remove(G_OBJECT(dev));
     event_emit("DEVICE_DELETED", data);
@@ -196,8 +224,24 @@ static void reset_device(Device *dev, void *opaque)
     }
 }
 
+/* The guest that was asked to let go is no more.  One may take others along, so look anew. */
+static void complete_unplugs(void)
+{
+    for (guint i = 0; realized_devices && i < realized_devices->len;) {
+        Device *dev = realized_devices->pdata[i];
+
+        if (dev->pending_deleted) {
+            device_destroy(dev);
+            i = 0;
+        } else {
+            i++;
+        }
+    }
+}
+
 void devices_reset(void)
 {
+    complete_unplugs();
     device_foreach(reset_device, NULL);
     for (guint i = 0; reset_handlers && i < reset_handlers->len; i++) {
         ResetHandler *handler = &g_array_index(reset_handlers, ResetHandler, i);

@@ -327,14 +327,3 @@ void address_space_rw(AddressSpace *as, uint64_t addr, void *buf, uint64_t len, 
     flat_view_rw(view, addr, buf, len, is_write);
     flat_view_unref(view);
 }
-
-void address_space_refresh(AddressSpace *as, FlatView **view)
-{
-    /* The caller's reference keeps its view's address from being used again, so this suffices. */
-    if (*view != __atomic_load_n(&as->view, __ATOMIC_ACQUIRE)) {
-        FlatView *old = *view;
-
-        *view = address_space_view(as);
-        flat_view_unref(old);
-    }
-}

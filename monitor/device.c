@@ -23,7 +23,22 @@ static JsonNode *device_list_properties(JsonObject *args, GError **errp)
     return NULL;
 }
 
+/* To the machine that is there every device comes later, whether it runs yet or not. */
+static JsonNode *qmp_device_add(JsonObject *args, GError **errp)
+{
+    device_add(args, true, errp);
+    return NULL;
+}
+
+static JsonNode *qmp_device_del(JsonObject *args, GError **errp)
+{
+    device_del(json_object_get_string_member(args, "id"), errp);
+    return NULL;
+}
+
 static const QMPCommand device_commands[] = {
+    { "device_add", qmp_device_add, "driver:s,id:s?,bus:s?,..." },
+    { "device_del", qmp_device_del, "id:s" },
     { "device-list-properties", device_list_properties, "typename:s" },
 };
 

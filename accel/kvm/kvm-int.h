@@ -49,7 +49,6 @@ typedef struct X86CPU {
     GThread *thread;
     /* The run of the VM (its number) in which an exit left this vCPU unable to go on. */
     unsigned stuck;
-    FlatView *memory, *io; /* the views it dispatches through; its own thread's */
 } X86CPU;
 
 typedef struct X86CPUClass {

@@ -83,9 +83,9 @@ static bool exit_io(X86CPU *cpu)
     TRACE("kvm_io", "cpu %d port 0x%x size %u count %u %s", cpu->cs.index, io->port, io->size,
           io->count, io->direction == KVM_EXIT_IO_OUT ? "out" : "in");
     machine_lock();
-    address_space_refresh(&address_space_io, &cpu->io);
     for (unsigned i = 0; i < io->count; i++, data += io->size) {
-        flat_view_rw(cpu->io, io->port, data, io->size, io->direction == KVM_EXIT_IO_OUT);
+        address_space_rw(&address_space_io, io->port, data, io->size,
+                         io->direction == KVM_EXIT_IO_OUT);
     }
     machine_unlock();
     return true;
@@ -96,9 +96,8 @@ static bool exit_mmio(X86CPU *cpu)
     TRACE("kvm_mmio", "cpu %d addr 0x%llx len %u %s", cpu->cs.index, cpu->run->mmio.phys_addr,
           cpu->run->mmio.len, cpu->run->mmio.is_write ? "write" : "read");
     machine_lock();
-    address_space_refresh(&address_space_memory, &cpu->memory);
-    flat_view_rw(cpu->memory, cpu->run->mmio.phys_addr, cpu->run->mmio.data, cpu->run->mmio.len,
-                 cpu->run->mmio.is_write);
+    address_space_rw(&address_space_memory, cpu->run->mmio.phys_addr, cpu->run->mmio.data,
+                     cpu->run->mmio.len, cpu->run->mmio.is_write);
     machine_unlock();
     return true;
 }
@@ -223,8 +222,6 @@ static void *vcpu_thread(void *opaque)
     g_mutex_lock(&gate.lock);
     cpu->cs.thread_id = gettid();
     g_mutex_unlock(&gate.lock);
-    cpu->memory = address_space_view(&address_space_memory);
-    cpu->io = address_space_view(&address_space_io);
     for (;;) {
         wait_at_gate(cpu);
         while (run_guest(cpu)) {

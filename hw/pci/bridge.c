@@ -99,6 +99,11 @@ static void reset_one(PCIDevice *dev, void *opaque)
     DEVICE_GET_CLASS(dev)->reset(DEVICE(dev));
 }
 
+void pci_bridge_reset_behind(PCIBridge *bridge)
+{
+    pci_bus_walk(bridge->sec, reset_one, NULL);
+}
+
 static void pci_bridge_write_config(PCIDevice *dev, uint32_t addr, uint32_t val, unsigned len)
 {
     PCIBridge *bridge = PCI_BRIDGE(dev);
@@ -110,7 +115,7 @@ static void pci_bridge_write_config(PCIDevice *dev, uint32_t addr, uint32_t val,
     }
     update_behind(bridge);
     if (!was_reset && dev->config[PCI_BRIDGE_CONTROL] & PCI_BRIDGE_CTL_BUS_RESET) {
-        pci_bus_walk(bridge->sec, reset_one, NULL);
+        pci_bridge_reset_behind(bridge);
     }
 }
 

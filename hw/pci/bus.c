@@ -104,6 +104,11 @@ PCIBus *pci_bus_by_number(unsigned nr)
 
 /* ---- places ---- */
 
+bool pci_is_held_back(PCIDevice *dev)
+{
+    return DEVICE(dev)->hotplugged && !dev->bus->devices[dev->devfn & ~7];
+}
+
 /*
  * A slot has either one function, or several and its function 0 says so.  Whether the others carry
  * the bit does not matter.
@@ -114,6 +119,14 @@ static bool check_multifunction(PCIBus *bus, PCIDevice *dev, int devfn, GError *
     PCIDevice *first = bus->devices[PCI_DEVFN(slot, 0)];
 
     if (PCI_FUNC(devfn)) {
+        if (first && DEVICE(dev)->hotplugged) {
+            g_autofree char *name = pci_device_name(first);
+
+            return error_set(errp,
+                             "PCI: slot %d function 0 already occupied by %s, new func %s cannot "
+                             "be exposed to guest.",
+                             slot, name, G_OBJECT_TYPE_NAME(dev));
+        }
         if (first && !first->multifunction) {
             return error_set(errp,
                              "PCI: single function device can't be populated in function "

@@ -26,11 +26,13 @@ PCIBus *pci_root_bus(void)
 
 /* ---- configuration accesses ---- */
 
+/* The function that a configuration cycle reaches. */
 static PCIDevice *find_function(unsigned bus_nr, unsigned devfn)
 {
     PCIBus *bus = pci_bus_by_number(bus_nr);
+    PCIDevice *dev = bus && !bus->off ? pci_bus_device(bus, (int)devfn) : NULL;
 
-    return bus ? pci_bus_device(bus, (int)devfn) : NULL;
+    return dev && !pci_is_held_back(dev) ? dev : NULL;
 }
 
 static PCIDevice *ecam_function(uint64_t addr)

@@ -13,6 +13,7 @@ struct PCIBus {
     PCIDevice *bridge;       /* NULL: the root */
     unsigned slots;          /* 32, or 1 where a link ends */
     bool hotplug;            /* devices may come and go while the guest runs */
+    bool off;                /* no power: configuration cycles reach nothing */
     PCIDevice *devices[256]; /* by devfn; borrowed */
 };
 
@@ -27,6 +28,11 @@ PCIBus *pci_bus_by_number(unsigned nr);
 void pci_bus_walk(PCIBus *bus, void (*fn)(PCIDevice *dev, void *opaque), void *opaque);
 /* Finds a place for @dev: checks dev->devfn, or chooses when it is PCI_DEVFN_AUTO. */
 bool pci_bus_place(PCIBus *bus, PCIDevice *dev, GError **errp);
+/*
+ * Whether the guest may not see @dev yet: a function that was hot-plugged waits for function 0 of
+ * its slot, whose coming is what a guest is told of.
+ */
+bool pci_is_held_back(PCIDevice *dev);
 /* "nvme,id=x": how messages here name a device.  g_free it. */
 char *pci_device_name(PCIDevice *dev);
 

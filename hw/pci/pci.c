@@ -8,6 +8,7 @@
  */
 #include <stdio.h>
 
+#include "core/runstate.h"
 #include "hw/pci/internal.h"
 #include "hw/pci/msi.h"
 #include "util/error.h"
@@ -137,6 +138,36 @@ static void fill_header(PCIDevice *dev)
     }
 }
 
+/* The class of the bridge above; NULL on the root bus. */
+static PCIBridgeClass *bridge_class(PCIDevice *dev)
+{
+    return dev->bus->bridge ? PCI_BRIDGE_GET_CLASS(dev->bus->bridge) : NULL;
+}
+
+/* All that reaches outside is withdrawn before the model takes its regions apart. */
+static void pci_device_unrealize(Device *device)
+{
+    PCIDevice *dev = PCI_DEVICE(device);
+    PCIDeviceClass *klass = PCI_DEVICE_GET_CLASS(dev);
+
+    pci_set_word(dev->config + PCI_COMMAND, 0);
+    pci_update_mappings(dev);
+    pci_set_intx(dev, false);
+    if (klass->exit) {
+        klass->exit(dev);
+    }
+    dev->bus->devices[dev->devfn] = NULL;
+    if (bridge_class(dev) && bridge_class(dev)->unplugged) {
+        bridge_class(dev)->unplugged(PCI_BRIDGE(dev->bus->bridge), dev);
+    }
+    pci_config_fini(dev);
+    dev->bus = NULL;
+}
+
+/*
+ * Before the guest runs, what is hot-plugged gets its resources like all else.  Later the guest
+ * assigns them.
+ */
 static bool pci_device_realize(Device *device, GError **errp)
 {
     PCIDevice *dev = PCI_DEVICE(device);
@@ -157,26 +188,18 @@ static bool pci_device_realize(Device *device, GError **errp)
         return false;
     }
     dev->bus->devices[dev->devfn] = dev;
+    if (bridge_class(dev) && bridge_class(dev)->plugged) {
+        bridge_class(dev)->plugged(PCI_BRIDGE(dev->bus->bridge), dev);
+    }
     TRACE("pci_realize", "%s at %02x.%x of %s", G_OBJECT_TYPE_NAME(dev), PCI_SLOT(dev->devfn),
           PCI_FUNC(dev->devfn), dev->bus->name);
-    return true;
-}
-
-/* All that reaches outside is withdrawn before the model takes its regions apart. */
-static void pci_device_unrealize(Device *device)
-{
-    PCIDevice *dev = PCI_DEVICE(device);
-    PCIDeviceClass *klass = PCI_DEVICE_GET_CLASS(dev);
-
-    pci_set_word(dev->config + PCI_COMMAND, 0);
-    pci_update_mappings(dev);
-    pci_set_intx(dev, false);
-    if (klass->exit) {
-        klass->exit(dev);
+    if (device->hotplugged && run_state() == RUN_STATE_PRELAUNCH && !pci_assign_resources(errp)) {
+        pci_device_unrealize(device);
+        dev->devfn = wanted;
+        pci_assign_resources(NULL); /* as it was, for all the others */
+        return false;
     }
-    dev->bus->devices[dev->devfn] = NULL;
-    pci_config_fini(dev);
-    dev->bus = NULL;
+    return true;
 }
 
 /* The function is quiet (unmapped, no interrupts) before its model resets what is behind it. */
@@ -198,8 +221,7 @@ static bool pci_device_unplug_request(Device *device, GError **errp)
     if (!dev->bus->hotplug) {
         return error_set(errp, "Bus '%s' does not support hotplugging", dev->bus->name);
     }
-    device_destroy(device);
-    return true;
+    return bridge_class(dev)->unplug_request(PCI_BRIDGE(dev->bus->bridge), dev, errp);
 }
 
 static void pci_device_init(PCIDevice *self)

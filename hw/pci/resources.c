@@ -8,6 +8,9 @@
  * get addresses out of the board's windows, those of the largest alignment first, so that no gaps
  * arise; settle() writes registers and hands each bridge's address down to what is behind it.
  *
+ * A window is larger than that where its bridge reserves room for what is hot-plugged later.  Such
+ * reserves come after all else, and those that are mere wishes are halved until all fits.
+ *
  * What may lie above 4 GiB: 64-bit prefetchable BARs and the windows that hold them do, where the
  * board has room there.  Other 64-bit BARs stay below if they fit once all that cannot leave has
  * its place; only on the root bus they may go above, for no bridge has a 64-bit window for them.
@@ -24,6 +27,8 @@ typedef struct Request {
     uint64_t size, align;
     uint64_t addr;  /* from the start of the bridge's window; on the root bus absolute */
     bool high;      /* above 4 GiB is possible */
+    bool empty;     /* a window for what is not there yet */
+    bool placed;    /* addr is good; on the root bus only */
     GArray *inside; /* of a bridge's window */
 } Request;
 
@@ -80,27 +85,58 @@ static PCIWindowKind kind_of(const PCIIORegion *r)
                                                                           : PCI_WINDOW_MEM;
 }
 
-/* Requests that cannot leave the low windows first, then by alignment; else as they came. */
+/*
+ * What is there first, of that what cannot leave the low windows, then by alignment; else as they
+ * came.
+ */
 static int by_need(const void *a, const void *b)
 {
     const Request *x = a, *y = b;
 
+    if (x->empty != y->empty) {
+        return x->empty - y->empty;
+    }
     if (x->high != y->high) {
         return x->high - y->high;
     }
     return (x->align < y->align) - (x->align > y->align);
 }
 
-static GArray *plan(PCIBus *bus, PCIWindowKind kind);
+/* What is planned: how often the wishes are halved by now, and whether one of them counted. */
+typedef struct Plan {
+    PCIWindowKind kind;
+    unsigned halved;
+    bool wished;
+} Plan;
+
+static GArray *plan(PCIBus *bus, Plan *p);
+
+/* Room of that size is aligned so that one BAR could take all that is a power of two of it. */
+static void add_reserve(Request *window, const PCIReserve *reserve, uint64_t grain, Plan *p)
+{
+    uint64_t wish = p->halved < 64 ? reserve->wish >> p->halved : 0;
+    uint64_t size = MAX(reserve->least, wish < grain ? 0 : wish);
+
+    if (size > UINT64_MAX / 2) {
+        window->size = UINT64_MAX;
+    } else if (size > window->size) {
+        p->wished |= size > reserve->least;
+        window->empty = !window->size;
+        window->size = (size + grain - 1) & ~(grain - 1);
+        window->align = MAX(window->align, UINT64_C(1) << (63 - __builtin_clzll(size)));
+    }
+}
 
 /* Lays out what is behind the bridge; its window is that, rounded up. */
-static void add_window(GArray *requests, PCIDevice *dev, PCIBus *behind, PCIWindowKind kind)
+static void add_window(GArray *requests, PCIDevice *dev, PCIBus *behind, Plan *p)
 {
-    uint64_t grain = pci_bridge_window_align(kind);
-    Request window = { .dev = dev, .bar = WINDOW, .align = grain, .high = kind == PCI_WINDOW_PREF };
+    uint64_t grain = pci_bridge_window_align(p->kind);
+    Request window = {
+        .dev = dev, .bar = WINDOW, .align = grain, .high = p->kind == PCI_WINDOW_PREF
+    };
     g_autoptr(GArray) pool = pool_new(&(PCIWindow) { 0, UINT64_MAX }, 1);
 
-    window.inside = plan(behind, kind);
+    window.inside = plan(behind, p);
     for (guint i = 0; i < window.inside->len; i++) {
         Request *r = request_at(window.inside, i);
 
@@ -111,6 +147,7 @@ static void add_window(GArray *requests, PCIDevice *dev, PCIBus *behind, PCIWind
         }
         window.size = MAX(window.size, (r->addr + r->size + grain - 1) & ~(grain - 1));
     }
+    add_reserve(&window, &PCI_BRIDGE(dev)->reserve[p->kind], grain, p);
     g_array_append_val(requests, window);
 }
 
@@ -133,7 +170,7 @@ static void add_bars(GArray *requests, PCIDevice *dev, PCIWindowKind kind)
     }
 }
 
-static GArray *plan(PCIBus *bus, PCIWindowKind kind)
+static GArray *plan(PCIBus *bus, Plan *p)
 {
     GArray *requests = g_array_new(FALSE, FALSE, sizeof(Request));
 
@@ -142,11 +179,11 @@ static GArray *plan(PCIBus *bus, PCIWindowKind kind)
         PCIDevice *dev = bus->devices[devfn];
         PCIBus *behind = dev ? pci_bus_behind(dev) : NULL;
 
-        if (dev) {
-            add_bars(requests, dev, kind);
+        if (dev && !pci_is_held_back(dev)) {
+            add_bars(requests, dev, p->kind);
         }
         if (behind) {
-            add_window(requests, dev, behind, kind);
+            add_window(requests, dev, behind, p);
         }
     }
     g_array_sort(requests, by_need);
@@ -192,7 +229,7 @@ static bool no_room(const Request *r, PCIWindowKind kind, GError **errp)
     g_autofree char *name = NULL;
     uint64_t window = r->size;
 
-    while (r->bar == WINDOW) {
+    while (r->bar == WINDOW && r->inside->len) {
         const Request *largest = request_at(r->inside, 0);
 
         for (guint i = 1; i < r->inside->len; i++) {
@@ -203,6 +240,12 @@ static bool no_room(const Request *r, PCIWindowKind kind, GError **errp)
         r = largest;
     }
     name = pci_device_name(r->dev);
+    if (r->bar == WINDOW) {
+        return error_set(errp,
+                         "PCI: no room for the %s window of %s (0x%" G_GINT64_MODIFIER
+                         "x bytes, reserved for hot-plug)",
+                         spaces[kind], bridge, window);
+    }
     if (bridge) {
         return error_set(errp,
                          "PCI: no room for the %s window of %s (0x%" G_GINT64_MODIFIER
@@ -225,10 +268,14 @@ static unsigned number_buses(PCIBus *bus, unsigned nr)
         PCIDevice *dev = bus->devices[devfn];
         PCIBus *behind = dev ? pci_bus_behind(dev) : NULL;
 
-        if (behind && last + 1 < pci_host->config.ecam_buses) {
+        unsigned reserve = behind ? PCI_BRIDGE(dev)->bus_reserve : 0;
+
+        if (behind && last + 1 < pci_host->config.ecam_buses &&
+            reserve < pci_host->config.ecam_buses - last - 1) {
             unsigned secondary = last + 1;
 
             last = number_buses(behind, secondary);
+            last = MIN(last + reserve, pci_host->config.ecam_buses - 1);
             pci_config_write(dev, PCI_PRIMARY_BUS, nr, 1);
             pci_config_write(dev, PCI_SECONDARY_BUS, secondary, 1);
             pci_config_write(dev, PCI_SUBORDINATE_BUS, last, 1);
@@ -249,6 +296,10 @@ static void enable(PCIDevice *dev, void *opaque)
     uint16_t command = pci_get_word(dev->config + PCI_COMMAND);
     int gsi = pci_intx_gsi(dev);
 
+    if (pci_is_held_back(dev)) {
+        return;
+    }
+
     for (int i = 0; i < PCI_ROM_SLOT; i++) {
         const PCIIORegion *r = &dev->regions[i];
 
@@ -265,20 +316,51 @@ static void enable(PCIDevice *dev, void *opaque)
     pci_config_write(dev, PCI_COMMAND, command, 2);
 }
 
-/* From the @first pool; where that is full, what could lie above 4 GiB goes on to the @second. */
-static bool assign_kind(PCIWindowKind kind, GArray *first, GArray *second, GError **errp)
+/* Places all requests: from the @first pool, or else, what can lie high, from the @second. */
+static const Request *place(GArray *requests, GArray *first, GArray *second)
 {
-    g_autoptr(GArray) requests = plan(pci_host->root, kind);
     const Request *failed = NULL;
 
     for (guint i = 0; i < requests->len; i++) {
         Request *r = request_at(requests, i);
 
-        if (r->bar != ROM_ROOM && (pool_take(first, r) || (r->high && pool_take(second, r)))) {
-            settle_one(r, kind, 0);
-        } else if (r->bar != ROM_ROOM && !failed) {
-            failed = r;
+        if (r->bar != ROM_ROOM) {
+            r->placed = pool_take(first, r) || (r->high && pool_take(second, r));
+            failed = failed ?: r->placed ? NULL : r;
         }
+    }
+    return failed;
+}
+
+/* The pools are copied for each attempt and replaced by what the last one left. */
+static bool assign_kind(PCIWindowKind kind, GArray **first, GArray **second, GError **errp)
+{
+    Plan p = { .kind = kind, .wished = true };
+    g_autoptr(GArray) requests = NULL;
+    g_autoptr(GArray) a = NULL;
+    g_autoptr(GArray) b = NULL;
+    const Request *failed = NULL;
+
+    for (; p.wished && (!requests || failed); p.halved++) {
+        g_clear_pointer(&requests, g_array_unref);
+        g_clear_pointer(&a, g_array_unref);
+        g_clear_pointer(&b, g_array_unref);
+        p.wished = false;
+        requests = plan(pci_host->root, &p);
+        a = g_array_copy(*first);
+        b = first == second ? g_array_ref(a) : g_array_copy(*second);
+        failed = place(requests, a, b);
+    }
+    for (guint i = 0; i < requests->len; i++) {
+        if (request_at(requests, i)->placed) {
+            settle_one(request_at(requests, i), kind, 0);
+        }
+    }
+    g_array_unref(*first);
+    *first = g_steal_pointer(&a);
+    if (first != second) {
+        g_array_unref(*second);
+        *second = g_steal_pointer(&b);
     }
     return !failed || no_room(failed, kind, errp);
 }
@@ -297,9 +379,9 @@ bool pci_assign_resources(GError **errp)
     pci_bus_walk(pci_host->root, count_unnumbered, &unnumbered);
     ok = !unnumbered || error_set(errp, "PCI: %u buses more than the %u there are numbers for",
                                   unnumbered, c->ecam_buses);
-    ok &= assign_kind(PCI_WINDOW_IO, io, io, ok ? errp : NULL);
-    ok &= assign_kind(PCI_WINDOW_MEM, low, high, ok ? errp : NULL);
-    ok &= assign_kind(PCI_WINDOW_PREF, high, low, ok ? errp : NULL);
+    ok &= assign_kind(PCI_WINDOW_IO, &io, &io, ok ? errp : NULL);
+    ok &= assign_kind(PCI_WINDOW_MEM, &low, &high, ok ? errp : NULL);
+    ok &= assign_kind(PCI_WINDOW_PREF, &high, &low, ok ? errp : NULL);
     pci_bus_walk(pci_host->root, enable, NULL);
     memory_transaction_commit();
     return ok;

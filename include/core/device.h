@@ -15,6 +15,8 @@ typedef struct Device {
     bool realized;
     bool hotplugged;
     bool pending_deleted; /* device_del was asked for; the guest has not let go yet */
+    /* g_get_monotonic_time() from which on the guest may be asked once more. */
+    int64_t ask_again;
 } Device;
 
 typedef struct DeviceClass {
@@ -28,7 +30,10 @@ typedef struct DeviceClass {
     bool (*realize)(Device *dev, GError **errp);
     void (*unrealize)(Device *dev);
     void (*reset)(Device *dev);
-    /* Asks the guest to let the device go; NULL means it can just be unrealized. */
+    /*
+     * Asks the guest to let the device go, or destroys it where nobody need be asked; NULL means
+     * that it can always just be destroyed.
+     */
     bool (*unplug_request)(Device *dev, GError **errp);
 } DeviceClass;
 
@@ -45,8 +50,15 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Device, g_object_unref)
  * device is realized and in the tree at /machine/peripheral/ID or /machine/peripheral-anon.
  */
 bool device_add(JsonObject *opts, bool hotplug, GError **errp);
-/* device_del: by id or QOM path.  Returns when the request was made; DEVICE_DELETED tells the end. */
+/*
+ * device_del: by id or QOM path.  Returns when the request was made; DEVICE_DELETED tells the end,
+ * DEVICE_UNPLUG_GUEST_ERROR that the guest keeps it.  A system reset completes what is pending.
+ */
 bool device_del(const char *id, GError **errp);
+/* For unplug_request: the guest has been asked, and is to be left in peace for five seconds. */
+void device_unplug_pending(Device *dev);
+/* The guest keeps the device, and device_del may be tried anew; no-op if nothing is pending. */
+void device_unplug_refused(Device *dev);
 
 /*
  * A device of the machine's own: made by g_object_new, put at /machine/unattached or under
@@ -57,7 +69,10 @@ bool device_realize_at(Device *dev, const char *parent_path, const char *name, G
 void device_destroy(Device *dev);
 /* Realized devices, in order of realize; reset goes in this order. */
 void device_foreach(void (*fn)(Device *dev, void *opaque), void *opaque);
-/* Resets every realized device, then calls the handlers of reset_register() in their order. */
+/*
+ * Completes pending unplugs, resets every realized device, then calls the handlers of
+ * reset_register() in their order.
+ */
 void devices_reset(void);
 /* For what is no device (the boot loader, the vCPUs): called at each system reset. */
 void reset_register(void (*fn)(void *opaque), void *opaque);

@@ -7,7 +7,8 @@
  * view.
  *
  * Locks: everything here is called with the machine lock held, save address_space_view(), whose
- * views are immutable and counted; a vCPU thread keeps the one it has until there is a newer one.
+ * views are immutable and counted.  Whoever takes one gives it back soon: it keeps the owners of
+ * its regions alive, unplugged devices among them.
  */
 #ifndef VIADUCT_CORE_MEMORY_H
 #define VIADUCT_CORE_MEMORY_H
@@ -127,13 +128,8 @@ struct AddressSpace {
 extern AddressSpace address_space_memory, address_space_io;
 void memory_init(void);
 
-/*
- * The current view with a reference of the caller's.  Any thread.
- * address_space_refresh() replaces *view when it is no longer the current one: one atomic load
- * when it is.
- */
+/* The current view with a reference of the caller's.  Any thread. */
 FlatView *address_space_view(AddressSpace *as);
-void address_space_refresh(AddressSpace *as, FlatView **view);
 void flat_view_unref(FlatView *view);
 /* The range that holds @addr, or NULL. */
 const MemoryRange *flat_view_find(const FlatView *view, uint64_t addr);

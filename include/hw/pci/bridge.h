@@ -8,14 +8,36 @@
 
 #include "hw/pci/pci.h"
 
+/* The three ways through a bridge; also the three kinds of resources there are. */
+typedef enum { PCI_WINDOW_IO, PCI_WINDOW_MEM, PCI_WINDOW_PREF, PCI_WINDOW__MAX } PCIWindowKind;
+
+/*
+ * Room for what is hot-plugged later, in bytes: pci_assign_resources() makes a window no smaller
+ * than its .least, and as large as its .wish while there is room for what all bridges wish; where
+ * there is not, wishes are halved until there is.
+ */
+typedef struct PCIReserve {
+    uint64_t least, wish;
+} PCIReserve;
+
 typedef struct PCIBridge {
     PCIDevice parent;
     PCIBus *sec; /* the bus behind it, called by the device's id; NULL while not realized */
+    PCIReserve reserve[PCI_WINDOW__MAX];
+    unsigned bus_reserve; /* numbers besides those of the buses behind it */
 } PCIBridge;
 
 typedef struct PCIBridgeClass {
     PCIDeviceClass parent_class; /* overriders of realize, exit, reset and config_write chain up */
     unsigned slots;              /* of the bus behind: 32, or 1 where a link ends */
+    /*
+     * NULL: nothing to do.  A function has come to the bus behind, or has gone; or is to go, which
+     * may need the guest's consent (see DeviceClass.unplug_request; a bus that allows hot-plug has
+     * a bridge with this one).
+     */
+    void (*plugged)(PCIBridge *bridge, PCIDevice *dev);
+    void (*unplugged)(PCIBridge *bridge, PCIDevice *dev);
+    bool (*unplug_request)(PCIBridge *bridge, PCIDevice *dev, GError **errp);
 } PCIBridgeClass;
 
 GType pci_bridge_get_type(void);
@@ -25,8 +47,8 @@ GType pci_bridge_get_type(void);
 #define PCI_BRIDGE_GET_CLASS(o) G_TYPE_INSTANCE_GET_CLASS((o), TYPE_PCI_BRIDGE, PCIBridgeClass)
 #define IS_PCI_BRIDGE(o)        G_TYPE_CHECK_INSTANCE_TYPE((o), TYPE_PCI_BRIDGE)
 
-/* The three ways through a bridge; also the three kinds of resources there are. */
-typedef enum { PCI_WINDOW_IO, PCI_WINDOW_MEM, PCI_WINDOW_PREF, PCI_WINDOW__MAX } PCIWindowKind;
+/* Resets each function behind it, as a reset of that bus does. */
+void pci_bridge_reset_behind(PCIBridge *bridge);
 
 /* First and last address that the window lets through; closed when base > limit. */
 void pci_bridge_window(PCIDevice *bridge, PCIWindowKind kind, uint64_t *base, uint64_t *limit);

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "hotplug-fixture.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/accel.h"
+#include "hw/pci/msi.h"
+#include "monitor/monitor.h"
+#include "util/fd.h"
+#include "util/keyval.h"
+
+/* ---- a card ---- */
+
+typedef struct TestCard {
+    PCIDevice parent;
+    MemoryRegion bar;
+} TestCard;
+
+typedef struct TestCardClass {
+    PCIDeviceClass parent_class;
+} TestCardClass;
+
+int cards, resets;
+
+static uint64_t bar_read(void *opaque, uint64_t addr, unsigned size)
+{
+    return 0x5a;
+}
+
+static void bar_write(void *opaque, uint64_t addr, uint64_t data, unsigned size)
+{
+}
+
+static bool test_card_realize(PCIDevice *dev, GError **errp)
+{
+    static const MemoryRegionOps ops = { .read = bar_read, .write = bar_write };
+    TestCard *card = (TestCard *)dev;
+
+    memory_region_init_io(&card->bar, G_OBJECT(dev), &ops, card, "bar", MiB);
+    pci_register_bar(dev, 0, PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH,
+                     &card->bar);
+    cards++;
+    return true;
+}
+
+static void test_card_exit(PCIDevice *dev)
+{
+    TestCard *card = (TestCard *)dev;
+
+    g_assert_null(card->bar.container);
+    memory_region_fini(&card->bar);
+    cards--;
+}
+
+static void test_card_reset(PCIDevice *dev)
+{
+    resets++;
+}
+
+GType test_card_get_type(void);
+DEFINE_OBJECT_TYPE(TestCard, test_card, "test-card", TYPE_PCI_DEVICE, 0)
+
+static void test_card_init(TestCard *self)
+{
+}
+
+static void test_card_class_init(TestCardClass *klass)
+{
+    PCIDeviceClass *pc = PCI_DEVICE_CLASS(klass);
+
+    DEVICE_CLASS(klass)->user_creatable = true;
+    DEVICE_CLASS(klass)->hotpluggable = true;
+    pc->vendor_id = 0x1234;
+    pc->device_id = 0x5678;
+    pc->class_code = 0x020000;
+    pc->realize = test_card_realize;
+    pc->exit = test_card_exit;
+    pc->reset = test_card_reset;
+}
+
+/* ---- the user: a QMP session ---- */
+
+static int qmp = -1;
+static GString *input, *events; /* unread bytes; "NAME:device " of events since they were read */
+
+static JsonObject *receive(void)
+{
+    g_autoptr(JsonNode) node = NULL;
+    g_autofree char *line = NULL;
+    char *end, buf[4096];
+
+    for (int i = 0; !(end = strstr(input->str, "\r\n")); i++) {
+        ssize_t n;
+
+        g_assert_cmpint(i, <, 1000);
+        g_main_context_iteration(NULL, FALSE);
+        n = recv(qmp, buf, sizeof(buf), MSG_DONTWAIT);
+        g_string_append_len(input, buf, MAX(n, 0));
+    }
+    line = g_strndup(input->str, (gsize)(end - input->str));
+    g_string_erase(input, 0, end + 2 - input->str);
+    node = json_from_string(line, NULL);
+    g_assert_nonnull(node);
+    return json_node_dup_object(node);
+}
+
+static void note_event(JsonObject *event)
+{
+    JsonObject *data = json_object_get_object_member(event, "data");
+
+    g_string_append_printf(events, "%s:%s ", json_object_get_string_member(event, "event"),
+                           json_object_get_string_member_with_default(data, "device", "?"));
+    g_assert_true(g_str_has_prefix(json_object_get_string_member(data, "path"), "/machine/"));
+}
+
+/* "" for success, the error's description otherwise. */
+static char *ask(const char *request)
+{
+    g_autofree char *text = g_strdelimit(g_strdup(request), "'", '"');
+
+    g_assert_cmpint(write(qmp, text, strlen(text)), ==, (ssize_t)strlen(text));
+    for (;;) {
+        g_autoptr(JsonObject) reply = receive();
+
+        if (json_object_has_member(reply, "event")) {
+            if (json_object_has_member(reply, "data")) {
+                note_event(reply);
+            }
+        } else if (json_object_has_member(reply, "error")) {
+            return g_strdup(json_object_get_string_member(
+                json_object_get_object_member(reply, "error"), "desc"));
+        } else {
+            return g_strdup("");
+        }
+    }
+}
+
+static void expect(const char *request, const char *answer)
+{
+    g_autofree char *got = ask(request);
+
+    g_assert_cmpstr(got, ==, answer);
+}
+
+void device_add_args(const char *args, const char *answer)
+{
+    g_autofree char *request = g_strdup_printf("{'execute':'device_add','arguments':{%s}}", args);
+
+    expect(request, answer);
+}
+
+void device_del_id(const char *id, const char *answer)
+{
+    g_autofree char *request =
+        g_strdup_printf("{'execute':'device_del','arguments':{'id':'%s'}}", id);
+
+    expect(request, answer);
+}
+
+void expect_events(const char *names)
+{
+    expect("{'execute':'query-status'}", ""); /* whatever was on its way is here after that */
+    g_assert_cmpstr(events->str, ==, names);
+    g_string_truncate(events, 0);
+}
+
+static void qmp_start(void)
+{
+    g_autoptr(JsonObject) opts = json_object_new(), greeting = NULL;
+    g_autofree char *fd = NULL;
+    int pair[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
+    fd = g_strdup_printf("%d", pair[1]);
+    qmp = pair[0];
+    input = g_string_new(NULL);
+    events = g_string_new(NULL);
+    json_object_set_string_member(opts, "backend", "socket");
+    json_object_set_string_member(opts, "id", "mon");
+    json_object_set_string_member(opts, "fd", fd);
+    g_assert_true(monitor_init_qmp(chardev_new(opts, NULL), false, NULL));
+    greeting = receive();
+    expect("{'execute':'qmp_capabilities'}", "");
+}
+
+/* ---- the guest ---- */
+
+bool lines[64];
+int messages;
+
+static void record_line(int gsi, bool level)
+{
+    lines[gsi] = level;
+}
+
+static bool record_msi(MSIMessage msg)
+{
+    g_assert_cmphex(msg.address, ==, 0xfee00000);
+    messages++;
+    return true;
+}
+
+void expect_messages(int n)
+{
+    g_assert_cmpint(messages, ==, n);
+    messages = 0;
+}
+
+uint32_t access32(uint64_t addr, unsigned len, bool is_write, uint32_t val)
+{
+    val = GUINT32_TO_LE(val);
+    address_space_rw(&address_space_memory, addr, &val, len, is_write);
+    val = GUINT32_FROM_LE(val);
+    return len < 4 ? val & ((1U << len * 8) - 1) : val;
+}
+
+static uint64_t ecam_addr(int bus, int devfn, unsigned reg)
+{
+    return ECAM + ((uint64_t)bus << 20 | (uint64_t)devfn << 12 | reg);
+}
+
+uint32_t rd(PCIDevice *dev, unsigned reg, unsigned len)
+{
+    return access32(ecam_addr(pci_bus_number(dev->bus), dev->devfn, reg), len, false, 0);
+}
+
+void wr(PCIDevice *dev, unsigned reg, uint32_t val, unsigned len)
+{
+    access32(ecam_addr(pci_bus_number(dev->bus), dev->devfn, reg), len, true, val);
+}
+
+uint16_t exp_rd(PCIDevice *port, unsigned reg)
+{
+    return (uint16_t)rd(port, pci_find_capability(port, PCI_CAP_ID_EXP) + reg, 2);
+}
+
+void exp_wr(PCIDevice *port, unsigned reg, uint16_t val)
+{
+    wr(port, pci_find_capability(port, PCI_CAP_ID_EXP) + reg, val, 2);
+}
+
+uint16_t take_events(PCIDevice *port)
+{
+    uint16_t status = exp_rd(port, PCI_EXP_SLTSTA) & EVENTS;
+
+    exp_wr(port, PCI_EXP_SLTSTA, status);
+    g_assert_cmphex(exp_rd(port, PCI_EXP_SLTSTA) & EVENTS, ==, 0);
+    return status;
+}
+
+void set_control(PCIDevice *port, uint16_t mask, uint16_t value)
+{
+    exp_wr(port, PCI_EXP_SLTCTL, (uint16_t)((exp_rd(port, PCI_EXP_SLTCTL) & ~mask) | value));
+    g_assert_cmphex(take_events(port) & PCI_EXP_SLTSTA_CC, ==, PCI_EXP_SLTSTA_CC);
+}
+
+void indicate(PCIDevice *port, uint16_t indicator)
+{
+    set_control(port, PCI_EXP_SLTCTL_PIC, indicator);
+}
+
+void power(PCIDevice *port, bool on)
+{
+    set_control(port, PCI_EXP_SLTCTL_PCC, on ? 0 : PCI_EXP_SLTCTL_PCC);
+}
+
+void power_up(PCIDevice *port)
+{
+    power(port, true);
+    indicate(port, PCI_EXP_SLTCTL_PWR_IND_ON);
+}
+
+void let_go(PCIDevice *port)
+{
+    power(port, false);
+    indicate(port, PCI_EXP_SLTCTL_PWR_IND_OFF);
+}
+
+bool present(PCIDevice *port)
+{
+    return exp_rd(port, PCI_EXP_SLTSTA) & PCI_EXP_SLTSTA_PDS;
+}
+
+bool link_up(PCIDevice *port)
+{
+    return exp_rd(port, PCI_EXP_LNKSTA) & PCI_EXP_LNKSTA_DLLLA;
+}
+
+uint32_t ids_behind(PCIDevice *port, int devfn)
+{
+    return access32(ecam_addr((int)rd(port, PCI_SECONDARY_BUS, 1), devfn, 0), 4, false, 0);
+}
+
+PCIDevice *find(const char *id)
+{
+    GObject *obj = object_resolve(id);
+
+    return obj ? PCI_DEVICE(obj) : NULL;
+}
+
+/* ---- helpers ---- */
+
+bool cold(const char *opts, GError **errp)
+{
+    g_autoptr(JsonObject) o = keyval_parse(opts, "driver", NULL, NULL);
+
+    return device_add(o, false, errp);
+}
+
+PCIDevice *port_new(const char *more)
+{
+    g_autofree char *opts = g_strconcat("pcie-root-port,id=rp", more, NULL);
+    g_autoptr(GError) err = NULL;
+
+    cold(opts, &err);
+    g_assert_no_error(err);
+    pci_assign_resources(&err);
+    g_assert_no_error(err);
+    return find("rp");
+}
+
+PCIDevice *port_driven(void)
+{
+    PCIDevice *port = port_new("");
+
+    wr(port, port->msi_cap + PCI_MSI_ADDRESS_LO, 0xfee00000, 4);
+    wr(port, port->msi_cap + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_64BIT, 2);
+    set_control(port, ENABLE, ENABLE);
+    messages = 0;
+    return port;
+}
+
+void port_end(PCIDevice *port)
+{
+    device_destroy(DEVICE(port));
+    g_assert_cmpint(cards, ==, 0);
+    g_assert_null(find("rp"));
+    expect("{'execute':'query-status'}", "");
+    g_string_truncate(events, 0);
+    messages = 0;
+}
+
+/* ---- the machine ---- */
+
+static void no_vcpus(void)
+{
+}
+
+static int map_intx(int slot, int pin)
+{
+    return 16 + (slot + pin) % 4;
+}
+
+int hotplug_run(void)
+{
+    static const IRQChipOps chip = { .set_line = record_line, .send_msi = record_msi };
+    static const AccelOps no_accel = { "kvm", no_vcpus, no_vcpus };
+    PCIHostConfig config = {
+        .ecam_base = ECAM,
+        .ecam_buses = 256,
+        .mem32 = { { LOW, 768 * MiB }, { 0xc0000000, 0x20000000 } },
+        .mem64 = { HIGH, 1 * TiB },
+        .io_ports = { 0x1000, 0xf000 },
+        .map_intx = map_intx,
+    };
+    g_autoptr(GError) err = NULL;
+    int status;
+
+    accel_register(&no_accel);
+    irqchip_register(&chip);
+    memory_init();
+    config.mem = address_space_memory.root;
+    config.io = address_space_io.root;
+    pci_host_create(&config, &err);
+    g_assert_no_error(err);
+    qmp_start();
+    status = g_test_run();
+    monitor_cleanup();
+    chardev_cleanup_all();
+    fd_close(&qmp);
+    g_string_free(input, TRUE);
+    g_string_free(events, TRUE);
+    return status;
+}
