@@ -144,6 +144,20 @@ static PCIBridgeClass *bridge_class(PCIDevice *dev)
     return dev->bus->bridge ? PCI_BRIDGE_GET_CLASS(dev->bus->bridge) : NULL;
 }
 
+static void set_coming(PCIDevice *dev, bool coming)
+{
+    PCIBridgeClass *klass = bridge_class(dev);
+
+    if (klass && klass->coming && DEVICE(dev)->hotplugged && !PCI_FUNC(dev->devfn)) {
+        klass->coming(PCI_BRIDGE(dev->bus->bridge), coming);
+    }
+}
+
+void pci_device_coming(PCIDevice *dev)
+{
+    set_coming(dev, true);
+}
+
 /* All that reaches outside is withdrawn before the model takes its regions apart. */
 static void pci_device_unrealize(Device *device)
 {
@@ -182,6 +196,7 @@ static bool pci_device_realize(Device *device, GError **errp)
     pci_config_init(dev);
     fill_header(dev);
     if (klass->realize && !klass->realize(dev, errp)) {
+        set_coming(dev, false);
         pci_config_fini(dev);
         dev->devfn = wanted;
         dev->bus = NULL;

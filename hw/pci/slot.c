@@ -77,6 +77,11 @@ static PCIDevice *card(PCIESlot *s)
     return pci_bus_device(PCI_BRIDGE(s)->sec, 0);
 }
 
+static bool is_occupied(PCIESlot *s)
+{
+    return card(s) || s->coming;
+}
+
 static bool has_power(PCIESlot *s)
 {
     return !s->hotplug || !(control(s) & PCI_EXP_SLTCTL_PCC);
@@ -125,7 +130,7 @@ static void raise_event(PCIESlot *s, uint16_t status)
 static void update_link(PCIESlot *s)
 {
     bool was_up = pci_get_word(reg(s, PCI_EXP_LNKSTA)) & PCI_EXP_LNKSTA_DLLLA;
-    bool up = card(s) && has_power(s);
+    bool up = is_occupied(s) && has_power(s);
     uint16_t bits = PCI_EXP_LNKSTA_DLLLA | LINK_WIDTH << PCI_EXP_LNKSTA_NLW_SHIFT | LINK_SPEED;
 
     PCI_BRIDGE(s)->sec->off = !has_power(s);
@@ -137,7 +142,7 @@ static void update_link(PCIESlot *s)
 
 static void update_presence(PCIESlot *s)
 {
-    change(s, PCI_EXP_SLTSTA, PCI_EXP_SLTSTA_PDS, card(s) ? PCI_EXP_SLTSTA_PDS : 0);
+    change(s, PCI_EXP_SLTSTA, PCI_EXP_SLTSTA_PDS, is_occupied(s) ? PCI_EXP_SLTSTA_PDS : 0);
     update_link(s);
 }
 
@@ -164,6 +169,7 @@ static void power_off(PCIESlot *s)
 {
     pci_bus_walk(PCI_BRIDGE(s)->sec, quiet, NULL);
     s->lost_power = true;
+    s->given_up = s->coming;
 }
 
 /* A reset of a real device takes its time, so it waits for the power to come back, if ever. */
@@ -238,20 +244,39 @@ static void pcie_slot_write_config(PCIDevice *dev, uint32_t addr, uint32_t val, 
 
 /* ---- what the user does ---- */
 
+/* The guest's way to a card that it can talk to takes more than 100 ms; opening a device, too. */
+static void pcie_slot_coming(PCIBridge *bridge, bool coming)
+{
+    PCIESlot *s = PCIE_SLOT(bridge);
+
+    if (run_state() == RUN_STATE_PRELAUNCH || s->coming == coming) {
+        return;
+    }
+    s->coming = coming;
+    s->given_up = false;
+    s->lost_power = false; /* that was another card */
+    update_presence(s);
+    raise_event(s, PCI_EXP_SLTSTA_PDC | (coming ? PCI_EXP_SLTSTA_ABP : 0));
+}
+
 static void pcie_slot_plugged(PCIBridge *bridge, PCIDevice *dev)
 {
     PCIESlot *s = PCIE_SLOT(bridge);
+    bool awaited = s->coming && !s->given_up;
 
     if (PCI_FUNC(dev->devfn)) {
         return;
     }
+    s->coming = false;
     if (run_state() == RUN_STATE_PRELAUNCH) {
         slot_init(s);
         return;
     }
     s->lost_power = false; /* that was another card */
     update_presence(s);
-    raise_event(s, PCI_EXP_SLTSTA_PDC | PCI_EXP_SLTSTA_ABP);
+    if (!awaited) {
+        raise_event(s, PCI_EXP_SLTSTA_PDC | PCI_EXP_SLTSTA_ABP);
+    }
 }
 
 static void pcie_slot_unplugged(PCIBridge *bridge, PCIDevice *dev)
@@ -398,6 +423,7 @@ static void pcie_slot_class_init(PCIESlotClass *klass)
     pc->reset = pcie_slot_reset;
     pc->config_write = pcie_slot_write_config;
     bc->slots = 1;
+    bc->coming = pcie_slot_coming;
     bc->plugged = pcie_slot_plugged;
     bc->unplugged = pcie_slot_unplugged;
     bc->unplug_request = pcie_slot_unplug_request;

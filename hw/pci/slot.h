@@ -15,6 +15,8 @@ typedef struct PCIESlot {
     bool hotplug;
     uint8_t exp_cap;  /* offset of the PCI Express capability */
     bool interrupted; /* an event that may interrupt is there: an MSI marks when that begins */
+    bool coming;      /* a card is in the slot, but nobody can talk to it yet */
+    bool given_up;    /* the guest waited for that, but not long enough */
     bool lost_power;  /* what is in the slot has been without since it was reset last */
 } PCIESlot;
 

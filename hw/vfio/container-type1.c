@@ -339,6 +339,7 @@ static VFIOContainer *container_new(GError **errp)
 bool vfio_type1_attach(VFIODevice *dev, GError **errp)
 {
     VFIOContainer *c = dev->group->container;
+    bool ok;
 
     if (c) {
         return vfio_container_attach(c, dev, errp);
@@ -360,5 +361,7 @@ bool vfio_type1_attach(VFIODevice *dev, GError **errp)
         return false;
     }
     vfio_container_prepare(c);
-    return vfio_container_attach(c, dev, errp);
+    ok = vfio_container_attach(c, dev, errp);
+    vfio_container_put(c);
+    return ok;
 }

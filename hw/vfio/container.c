@@ -205,11 +205,8 @@ void vfio_container_init(VFIOContainer *c, const VFIOContainerOps *ops, const ch
     };
 }
 
-void vfio_container_put(VFIOContainer *c)
+static void container_free(VFIOContainer *c)
 {
-    if (c->users) {
-        return;
-    }
     g_clear_pointer(&c->mapper, vfio_mapper_cancel);
     memory_listener_unregister(&c->listener);
     g_ptr_array_remove(vfio_containers, c);
@@ -221,8 +218,16 @@ void vfio_container_put(VFIOContainer *c)
 
 void vfio_container_prepare(VFIOContainer *c)
 {
-    if (!c->users) {
+    c->holds++;
+    if (!c->listening) {
         c->mapper = vfio_mapper_new(c);
+    }
+}
+
+void vfio_container_put(VFIOContainer *c)
+{
+    if (!--c->holds && !c->users) {
+        container_free(c);
     }
 }
 
@@ -241,6 +246,7 @@ static bool start_mapping(VFIOContainer *c, VFIODevice *dev, GError **errp)
     if (!ok) {
         return false;
     }
+    c->listening = true;
     if (c->mapper) {
         vfio_mapper_start(c->mapper, prefix);
     }
@@ -250,12 +256,11 @@ static bool start_mapping(VFIOContainer *c, VFIODevice *dev, GError **errp)
 bool vfio_container_attach(VFIOContainer *c, VFIODevice *dev, GError **errp)
 {
     if (!c->ops->attach(c, dev, errp)) {
-        vfio_container_put(c);
         return false;
     }
     dev->container = c;
     c->users++;
-    if (refresh_ranges(c, errp) && (c->users > 1 || start_mapping(c, dev, errp))) {
+    if (refresh_ranges(c, errp) && (c->listening || start_mapping(c, dev, errp))) {
         return true;
     }
     vfio_container_detach(dev);
@@ -274,8 +279,8 @@ void vfio_container_detach(VFIODevice *dev)
         g_clear_pointer(&c->mapper, vfio_mapper_cancel);
     }
     c->ops->detach(c, dev);
-    if (!--c->users) {
-        vfio_container_put(c);
+    if (!--c->users && !c->holds) {
+        container_free(c);
     } else if (!refresh_ranges(c, &err)) {
         warn_report("%s", err->message); /* the old ones are narrower: safe */
     }

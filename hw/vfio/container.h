@@ -44,9 +44,11 @@ typedef struct VFIOExtent {
 
 struct VFIOContainer {
     const VFIOContainerOps *ops;
-    char *name; /* how messages name it */
-    unsigned users;
+    char *name;     /* how messages name it */
+    unsigned users; /* devices */
+    unsigned holds; /* and those who are about to attach one */
     MemoryListener listener;
+    bool listening;
     GHashTable *extents; /* VFIOExtent by addr */
     IOVARange *ranges;
     size_t nr_ranges;
@@ -62,12 +64,14 @@ extern GPtrArray *vfio_containers; /* VFIOContainer: all there are; NULL before 
 
 /* Fills the common part of a zeroed container that nobody uses yet. */
 void vfio_container_init(VFIOContainer *c, const VFIOContainerOps *ops, const char *name);
-/* A device is going to be attached: if it is the first, guest memory gets its pages meanwhile. */
+/*
+ * A device is going to be attached: the container stays until vfio_container_put(), and if it is
+ * the first device, guest memory gets its pages meanwhile.
+ */
 void vfio_container_prepare(VFIOContainer *c);
-/* Frees a container that no device uses. */
+/* Frees a container that nobody uses. */
 void vfio_container_put(VFIOContainer *c);
-/* Sets dev->container; the first device is why guest memory is mapped.  When it fails, a container
- * without users is freed. */
+/* Sets dev->container; the first device is why guest memory is mapped. */
 bool vfio_container_attach(VFIOContainer *c, VFIODevice *dev, GError **errp);
 /* Clears dev->container; with the last device the container goes. */
 void vfio_container_detach(VFIODevice *dev);
@@ -88,6 +92,9 @@ void vfio_mapper_add(VFIOMapper *m, VFIOExtent *e, const MemoryRange *r);
  * status 1 and the message, which begins with @prefix.  NULL: the caller is waiting and is told.
  */
 void vfio_mapper_start(VFIOMapper *m, const char *prefix);
+/* When they all have: for who would not want to hold the machine lock so long.  It must not start
+ * or end meanwhile. */
+void vfio_mapper_await_pages(VFIOMapper *m);
 /* Bytes of RAM that have got their pages so far. */
 uint64_t vfio_mapper_populated(VFIOMapper *m);
 /* Waits for the end, which is at once when it was not started, and frees it; false if what it was

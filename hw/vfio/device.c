@@ -12,6 +12,8 @@
 
 #include "core/accel.h"
 #include "core/fdset.h"
+#include "core/lock.h"
+#include "core/runstate.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/hostcalls.h"
@@ -73,21 +75,43 @@ static bool bind_iommufd(VFIODevice *dev, const char *token, GError **errp)
 
 /*
  * To open a device is to reset it, and a function level reset alone makes the kernel sleep for
- * 100 ms: guest memory gets its pages in the meantime.
+ * 100 ms: guest memory gets its pages in the meantime.  A guest that runs already is not made to
+ * wait for that, and may use the time to prepare itself.
  */
-static bool bind_and_attach(VFIODevice *dev, const char *token, GError **errp)
+static bool open_slowly(VFIODevice *dev, VFIOContainer *c, const VFIODeviceRef *ref, GError **errp)
+{
+    bool locked = main_loop_is_running() && machine_locked(), ok;
+
+    if (locked && c->mapper) {
+        machine_unlock();
+        vfio_mapper_await_pages(c->mapper);
+        machine_lock();
+    }
+    if (ref->coming) {
+        ref->coming(ref->opaque);
+    }
+    if (locked) {
+        machine_unlock();
+    }
+    ok = bind_iommufd(dev, ref->vf_token, errp);
+    if (locked) {
+        machine_lock();
+    }
+    return ok;
+}
+
+static bool bind_and_attach(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
 {
     VFIOContainer *c = vfio_container_of_iommufd(dev->iommufd, errp);
+    bool ok;
 
     if (!c) {
         return false;
     }
     vfio_container_prepare(c);
-    if (!bind_iommufd(dev, token, errp)) {
-        vfio_container_put(c);
-        return false;
-    }
-    return vfio_container_attach(c, dev, errp);
+    ok = open_slowly(dev, c, ref, errp) && vfio_container_attach(c, dev, errp);
+    vfio_container_put(c);
+    return ok;
 }
 
 static bool cdev_connect(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
@@ -101,7 +125,7 @@ static bool cdev_connect(VFIODevice *dev, const VFIODeviceRef *ref, GError **err
     }
     dev->iommufd = ref->iommufd;
     dev->accel_told = accel_device_fd_add(dev->fd, errp);
-    return dev->accel_told && bind_and_attach(dev, ref->vf_token, errp);
+    return dev->accel_told && bind_and_attach(dev, ref, errp);
 }
 
 static void cdev_disconnect(VFIODevice *dev)

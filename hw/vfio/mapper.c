@@ -30,8 +30,8 @@ struct VFIOMapper {
     GError *error;
     GMutex lock; /* of the cond; innermost */
     GCond cond;
-    gint started, cancelled; /* atomic; set under the lock */
-    gint chunks;             /* atomic: so many are populated */
+    gint started, cancelled, populated; /* atomic; set under the lock */
+    gint chunks;                        /* atomic: so many are populated */
 };
 
 static bool cancelled(VFIOMapper *m)
@@ -56,14 +56,28 @@ static void populate(VFIOMapper *m)
     }
 }
 
-static bool await_start(VFIOMapper *m)
+static void signal_all(VFIOMapper *m, gint *what)
 {
     g_mutex_lock(&m->lock);
-    while (!g_atomic_int_get(&m->started) && !cancelled(m)) {
+    g_atomic_int_set(what, true);
+    g_cond_broadcast(&m->cond);
+    g_mutex_unlock(&m->lock);
+}
+
+/* False if it is cancelled first. */
+static bool await(VFIOMapper *m, const gint *what)
+{
+    g_mutex_lock(&m->lock);
+    while (!g_atomic_int_get(what) && !cancelled(m)) {
         g_cond_wait(&m->cond, &m->lock);
     }
     g_mutex_unlock(&m->lock);
     return !cancelled(m);
+}
+
+void vfio_mapper_await_pages(VFIOMapper *m)
+{
+    await(m, &m->populated);
 }
 
 static bool map_all(VFIOMapper *m)
@@ -87,7 +101,8 @@ static void *mapper_thread(void *opaque)
     VFIOMapper *m = opaque;
 
     populate(m);
-    if (await_start(m) && !map_all(m) && m->prefix) {
+    signal_all(m, &m->populated);
+    if (await(m, &m->started) && !map_all(m) && m->prefix) {
         error_report("%s%s", m->prefix, m->error->message);
         system_failure_request();
     }
@@ -135,18 +150,10 @@ void vfio_mapper_add(VFIOMapper *m, VFIOExtent *e, const MemoryRange *r)
     g_array_append_val(m->jobs, job);
 }
 
-static void signal_thread(VFIOMapper *m, gint *what)
-{
-    g_mutex_lock(&m->lock);
-    g_atomic_int_set(what, true);
-    g_cond_signal(&m->cond);
-    g_mutex_unlock(&m->lock);
-}
-
 void vfio_mapper_start(VFIOMapper *m, const char *prefix)
 {
     m->prefix = g_strdup(prefix);
-    signal_thread(m, &m->started);
+    signal_all(m, &m->started);
 }
 
 bool vfio_mapper_finish(VFIOMapper *m, GError **errp)
@@ -154,7 +161,7 @@ bool vfio_mapper_finish(VFIOMapper *m, GError **errp)
     bool ok;
 
     if (!g_atomic_int_get(&m->started)) {
-        signal_thread(m, &m->cancelled);
+        signal_all(m, &m->cancelled);
     }
     g_thread_join(m->thread);
     ok = !m->error;
@@ -168,6 +175,6 @@ bool vfio_mapper_finish(VFIOMapper *m, GError **errp)
 
 void vfio_mapper_cancel(VFIOMapper *m)
 {
-    signal_thread(m, &m->cancelled);
+    signal_all(m, &m->cancelled);
     vfio_mapper_finish(m, NULL);
 }

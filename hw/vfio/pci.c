@@ -179,12 +179,19 @@ static void interrupts_fini(VFIOPCIDevice *vdev)
 
 /* ---- life ---- */
 
+static void coming(void *opaque)
+{
+    pci_device_coming(opaque);
+}
+
 static bool attach(VFIOPCIDevice *vdev, GError **errp)
 {
     g_autofree char *sysfs = NULL;
     VFIODeviceRef ref = { .fd = vdev->fd_name,
                           .iommufd = vdev->iommufd,
-                          .vf_token = vdev->vf_token };
+                          .vf_token = vdev->vf_token,
+                          .coming = coming,
+                          .opaque = &vdev->parent };
 
     if (!vdev->sysfsdev && !vdev->host && !vdev->fd_name) {
         return error_set(errp, "No provided host device: use host=DDDD:BB:SS.F, "

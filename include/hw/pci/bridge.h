@@ -33,8 +33,9 @@ typedef struct PCIBridgeClass {
     /*
      * NULL: nothing to do.  A function has come to the bus behind, or has gone; or is to go, which
      * may need the guest's consent (see DeviceClass.unplug_request; a bus that allows hot-plug has
-     * a bridge with this one).
+     * a bridge with this one).  Before it has come it may be seen coming, and then come to nothing.
      */
+    void (*coming)(PCIBridge *bridge, bool coming);
     void (*plugged)(PCIBridge *bridge, PCIDevice *dev);
     void (*unplugged)(PCIBridge *bridge, PCIDevice *dev);
     bool (*unplug_request)(PCIBridge *bridge, PCIDevice *dev, GError **errp);

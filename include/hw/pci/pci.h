@@ -83,6 +83,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(PCIDevice, g_object_unref)
 #define PCI_DEVICE_GET_CLASS(o) G_TYPE_INSTANCE_GET_CLASS((o), TYPE_PCI_DEVICE, PCIDeviceClass)
 #define IS_PCI_DEVICE(o)        G_TYPE_CHECK_INSTANCE_TYPE((o), TYPE_PCI_DEVICE)
 
+/*
+ * A device that is hot-plugged may say, while it is being realized, that nothing but time is
+ * missing: its slot shows the guest a card, which no configuration cycle reaches yet.
+ */
+void pci_device_coming(PCIDevice *dev);
 /* "0000:00:02.0" as the guest's topology stands now; g_free it. */
 char *pci_device_path(PCIDevice *dev);
 

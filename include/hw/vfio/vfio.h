@@ -40,8 +40,10 @@ typedef struct VFIORegion {
 typedef struct VFIODeviceRef {
     const char *sysfs; /* its folder in sysfs, or */
     const char *fd;    /* an open descriptor of its cdev, as core/fdset.h's fd_take() wants it */
-    IOMMUFDBackend *iommufd; /* that its cdev is bound to; NULL: it is reached by its group */
-    const char *vf_token;    /* UUID that a VF and its PF's user share; NULL: none */
+    IOMMUFDBackend *iommufd;      /* that its cdev is bound to; NULL: it is reached by its group */
+    const char *vf_token;         /* UUID that a VF and its PF's user share; NULL: none */
+    void (*coming)(void *opaque); /* called when only the slow opening is left; may be NULL */
+    void *opaque;
 } VFIODeviceRef;
 
 typedef struct VFIODevice {
@@ -66,6 +68,7 @@ typedef struct VFIODevice {
  * Opens or takes over the device, attaches it to a container, and asks for its regions.  See
  * vfio_device_dma_ready() for when it reaches all of guest memory.  A given descriptor is given
  * back when it cannot be bound; once bound it is closed in the end, also when something fails later.
+ * Once the main loop runs, the machine lock is given up while the kernel opens the device.
  * Messages of this one begin with "vfio NAME: "; of the functions below the caller says it.
  */
 VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, GError **errp);
