@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/capability.h>
 #include <sys/resource.h>
 
 #include "util/error.h"
@@ -72,21 +73,54 @@ static uint64_t field(const void *arg, size_t offset)
     return *(const uint64_t *)(const void *)((const char *)arg + offset);
 }
 
+/* A number of /proc/self/status. */
+static bool own_status(const char *text, const char *name, guint base, guint64 *value)
+{
+    const char *line = text ? strstr(text, name) : NULL;
+
+    if (!line) {
+        return false;
+    }
+    *value = g_ascii_strtoull(line + strlen(name), NULL, base);
+    return true;
+}
+
+/* NULL when it is not the limit of locked memory that there was no memory for. */
+static char *explain_limit(const IOMMUFDCommand *c, const void *arg)
+{
+    g_autofree char *status = NULL, *more = NULL;
+    guint64 pinned = 0, caps = 0;
+    struct rlimit memlock;
+
+    if (getrlimit(RLIMIT_MEMLOCK, &memlock) || memlock.rlim_cur == RLIM_INFINITY) {
+        return NULL;
+    }
+    g_file_get_contents("/proc/self/status", &status, NULL, NULL);
+    if (own_status(status, "\nCapEff:", 16, &caps) && caps >> CAP_IPC_LOCK & 1) {
+        return NULL;
+    }
+    own_status(status, "\nVmPin:", 10, &pinned);
+    if (c->length) {
+        more = g_strdup_printf("%" PRIu64 " KiB more are needed, ", field(arg, c->length) / 1024);
+    }
+    return g_strdup_printf("; memory for DMA is locked: %s%" PRIu64
+                           " KiB are locked, and the limit "
+                           "is %" PRIu64 " KiB: raise it (ulimit -l, or LimitMEMLOCK= of a "
+                           "systemd unit) or give the process CAP_IPC_LOCK",
+                           more ?: "", (uint64_t)pinned, (uint64_t)memlock.rlim_cur / 1024);
+}
+
 static void set_call_error(IOMMUFDBackend *be, const IOMMUFDCommand *c, const void *arg, int errnum,
                            GError **errp)
 {
     g_autofree char *range = NULL, *why = NULL;
-    struct rlimit memlock;
 
     if (c->length) {
         range = g_strdup_printf(" (iova 0x%" PRIx64 ", length 0x%" PRIx64 ")", field(arg, c->iova),
                                 field(arg, c->length));
     }
-    if (c->pins && errnum == ENOMEM && !getrlimit(RLIMIT_MEMLOCK, &memlock) &&
-        memlock.rlim_cur != RLIM_INFINITY) {
-        why = g_strdup_printf("; the limit of locked memory (ulimit -l) is %" PRIu64 " KiB, and "
-                              "all guest memory is locked for DMA",
-                              (uint64_t)memlock.rlim_cur / 1024);
+    if (c->pins && errnum == ENOMEM) {
+        why = explain_limit(c, arg);
     } else if (c->since && errnum == ENOTTY) {
         why = g_strdup_printf("; it needs Linux %s", c->since);
     }

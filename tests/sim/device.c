@@ -26,7 +26,7 @@ static int dev_bind(SimDevice *dev, void *arg)
     return 0;
 }
 
-static void detach(SimDevice *dev)
+void sim_device_detach(SimDevice *dev)
 {
     Object *hwpt = sim_object(dev->hwpt, OBJ_HWPT);
 
@@ -36,35 +36,49 @@ static void detach(SimDevice *dev)
     dev->hwpt = 0;
 }
 
-static int dev_attach(SimDevice *dev, void *arg)
+int sim_device_attach(SimDevice *dev, uint32_t *pt_id)
 {
-    struct vfio_device_attach_iommufd_pt *a = arg;
-    Object *hwpt = sim_object(a->pt_id, OBJ_HWPT);
-    uint32_t id = a->pt_id;
+    Object *hwpt = sim_object(*pt_id, OBJ_HWPT);
+    uint32_t id = *pt_id;
 
-    sim_note("ATTACH %u", a->pt_id);
-    if (a->flags || (hwpt && (dev->mdev || (hwpt->dev && hwpt->dev->iommu != dev->iommu)))) {
-        return fail(EINVAL);
+    if (hwpt && (dev->mdev || (hwpt->dev && hwpt->dev->iommu != dev->iommu) ||
+                 (hwpt->dirty_ops && !dev->dirty_tracking))) {
+        return EINVAL;
     }
-    if (!hwpt && !sim_object(a->pt_id, OBJ_IOAS)) {
-        return fail(ENOENT);
+    if (!hwpt && !sim_object(id, OBJ_IOAS)) {
+        return id && id < sim_objects() && !sim_object(id, OBJ_FREE) ? EINVAL : ENOENT;
     }
     if (dev->mdev) {
         return 0;
     }
+    if (!sim_fits(hwpt ? hwpt->ioas : id, dev)) {
+        return EADDRINUSE;
+    }
     if (!hwpt) {
-        id = sim_hwpt_of(a->pt_id);
+        id = sim_hwpt_of(id, dev);
     }
     sim_object(id, OBJ_HWPT)->users++;
-    detach(dev);
-    dev->hwpt = a->pt_id = id;
+    sim_device_detach(dev);
+    dev->hwpt = *pt_id = id;
     return 0;
+}
+
+static int dev_attach(SimDevice *dev, void *arg)
+{
+    struct vfio_device_attach_iommufd_pt *a = arg;
+    int errnum;
+
+    sim_note("ATTACH %u", a->pt_id);
+    errnum = a->argsz < VFIO_ATTACH_IOMMUFD_PT_ARGSZ || a->flags
+                 ? EINVAL
+                 : sim_device_attach(dev, &a->pt_id);
+    return errnum ? fail(errnum) : 0;
 }
 
 static int dev_detach(SimDevice *dev, void *arg)
 {
     sim_note("DETACH");
-    detach(dev);
+    sim_device_detach(dev);
     return 0;
 }
 
@@ -228,6 +242,7 @@ static const struct {
     { VFIO_DEVICE_DETACH_IOMMUFD_PT, dev_detach },    { VFIO_DEVICE_GET_INFO, dev_get_info },
     { VFIO_DEVICE_GET_REGION_INFO, dev_region_info }, { VFIO_DEVICE_GET_IRQ_INFO, dev_irq_info },
     { VFIO_DEVICE_SET_IRQS, dev_set_irqs },           { VFIO_DEVICE_RESET, dev_reset },
+    { VFIO_DEVICE_FEATURE, sim_device_feature },
 };
 
 int sim_device_ioctl(SimDevice *dev, unsigned long request, void *arg)
@@ -248,7 +263,9 @@ void sim_device_release(SimDevice *dev)
     if (!dev->bound) {
         return;
     }
-    detach(dev);
+    sim_device_detach(dev);
+    g_array_set_size(dev->logged_ranges, 0);
+    dev->logging = false;
     sim_object_free(sim_object(dev->devid, OBJ_DEVICE));
     irqs_off(dev);
     dev->bound = false;
@@ -266,6 +283,13 @@ SimDevice *sim_device_new(unsigned minor)
     dev->nr_regions = VFIO_PCI_NUM_REGIONS;
     dev->nr_irqs = VFIO_PCI_NUM_IRQS;
     dev->triggers = g_array_new(FALSE, FALSE, sizeof(int32_t));
+    dev->logged = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    dev->logged_ranges =
+        g_array_new(FALSE, FALSE, sizeof(struct vfio_device_feature_dma_logging_range));
+    dev->aperture.last = (1ULL << 48) - 1;
+    dev->aperture.page = 4096;
+    dev->msi_first = 0xfee00000; /* what a PCI device's IOAS cannot hold on x86 */
+    dev->msi_last = 0xfeefffff;
     irqs_off(dev);
     for (unsigned i = 0; i < VFIO_PCI_NUM_REGIONS; i++) {
         dev->regions[i].backing = -1;
@@ -285,6 +309,8 @@ void sim_device_free(SimDevice *dev)
         }
     }
     g_array_unref(dev->triggers);
+    g_array_unref(dev->logged);
+    g_array_unref(dev->logged_ranges);
     g_ptr_array_remove(sim_devices, dev);
     g_free(dev);
 }

@@ -37,6 +37,12 @@ typedef struct SimDevice {
     bool mdev;           /* no IOMMU */
     unsigned iommu;      /* devices of different ones share no domain */
     bool dirty_tracking; /* that IOMMU has it */
+    struct {
+        uint64_t first, last, page; /* what it can map */
+    } aperture;
+    uint64_t msi_first, msi_last; /* which is no memory; nowhere if first > last */
+    bool mock;                    /* made by the kernel's test command */
+    bool logs_dma;                /* VFIO_DEVICE_FEATURE_DMA_LOGGING_* */
     /* state */
     bool bound;
     uint32_t devid, hwpt;
@@ -44,6 +50,9 @@ typedef struct SimDevice {
     GArray *triggers;
     int unmask;
     unsigned resets, unmasks;
+    bool logging;
+    GArray *logged_ranges; /* struct vfio_device_feature_dma_logging_range */
+    GArray *logged;        /* uint64_t: pages of 4 KiB that were written */
 } SimDevice;
 
 typedef struct SimExtent {
@@ -66,6 +75,12 @@ uint32_t sim_region_peek(SimDevice *dev, unsigned index, uint64_t addr);
 char *sim_take_log(void);
 /* The kernel has not heard of that command of /dev/iommu; 0: it knows all again. */
 void sim_iommu_lacks(unsigned long request);
+/* Pinned memory counts against RLIMIT_MEMLOCK, for who lacks CAP_IPC_LOCK. */
+void sim_limit_memory(bool on);
+/* The device writes to the page there, if it is mapped. */
+void sim_dma_write(SimDevice *dev, uint64_t iova);
+/* How many pages are dirty and have not been asked for. */
+unsigned sim_dirty_pages(const SimDevice *dev);
 /* Puts a line of the test's own into the log. */
 void sim_note(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 /* The @nth call from now on fails with EIO (1: the next one; 0: none), once. */

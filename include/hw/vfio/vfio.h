@@ -29,6 +29,9 @@ typedef struct VFIORegion {
     unsigned nr_areas;
 } VFIORegion;
 
+/* Who knows which guest pages a device has written. */
+typedef enum { VFIO_DIRTY_UNKNOWN, VFIO_DIRTY_IOMMU, VFIO_DIRTY_DEVICE } VFIODirtySource;
+
 typedef struct VFIODevice {
     char *name;     /* how messages name it: BDF, or the basename in sysfs */
     char *sysfs;    /* its folder in sysfs, without symbolic links */
@@ -39,8 +42,9 @@ typedef struct VFIODevice {
     VFIORegion *regions;
     IOMMUFDBackend *iommufd; /* NULL: not connected */
     VFIOContainer *container;
-    VFIODomain *domain; /* of the container; NULL: none of its own */
-    bool accel_told;    /* the accelerator has the descriptor */
+    VFIODomain *domain;           /* of the container; NULL: none of its own */
+    bool accel_told;              /* the accelerator has the descriptor */
+    VFIODirtySource dirty_source; /* while tracking is on */
 } VFIODevice;
 
 /*
@@ -56,6 +60,11 @@ void vfio_device_detach(VFIODevice *dev);
  * will be, and the process is about to end.
  */
 bool vfio_device_dma_ready(VFIODevice *dev);
+/*
+ * Who would track the device's writes if tracking were switched on; VFIO_DIRTY_UNKNOWN: nobody, and
+ * all of guest memory counts as dirty all the time.
+ */
+VFIODirtySource vfio_device_dirty_source(VFIODevice *dev);
 /* VFIO_DEVICE_RESET. */
 bool vfio_device_reset(VFIODevice *dev, GError **errp);
 

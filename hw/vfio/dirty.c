@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Dirty tracking: one interface for whatever knows what devices wrote.  The kernel sets bits right
+ * in the bitmaps of RAM blocks, so a pass costs one call an extent and source, and no memory.  It
+ * asks for one extent at a time, because the kernel stops at the first address that is not mapped
+ * and does not say so.
+ */
+#include "hw/vfio/container.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "util/error.h"
+#include "util/hostcalls.h"
+#include "util/trace.h"
+
+#define WORD            (64 * RAM_DIRTY_PAGE) /* bytes of RAM for a word of the bitmap */
+#define MAX_LOGGED      256                   /* ranges: the least that every kernel takes */
+#define MAX_FEATURE_ARG 32
+
+/* ---- devices that log ---- */
+
+static bool device_feature(VFIODevice *dev, uint32_t flags, const void *arg, size_t len)
+{
+    uint64_t buffer[(sizeof(struct vfio_device_feature) + MAX_FEATURE_ARG) / sizeof(uint64_t)];
+    struct vfio_device_feature *feature = (void *)buffer;
+
+    *feature = (struct vfio_device_feature) {
+        .argsz = (uint32_t)(sizeof(*feature) + len),
+        .flags = flags,
+    };
+    if (len) {
+        memcpy(feature->data, arg, len);
+    }
+    return !hostcalls->ioctl(dev->fd, VFIO_DEVICE_FEATURE, feature);
+}
+
+static bool can_log(VFIODevice *dev)
+{
+    static const uint32_t needed[] = {
+        VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+        VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP,
+        VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(needed); i++) {
+        if (!device_feature(dev, VFIO_DEVICE_FEATURE_PROBE | needed[i], NULL, 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static gint compare_ranges(gconstpointer a, gconstpointer b)
+{
+    const struct vfio_device_feature_dma_logging_range *l = a, *r = b;
+
+    return l->iova < r->iova ? -1 : l->iova > r->iova;
+}
+
+/* Joins neighbours, and then what has the smaller gaps, until there are few enough. */
+static void join_ranges(GArray *ranges)
+{
+    typedef struct vfio_device_feature_dma_logging_range Range;
+    uint64_t gap = 0;
+
+    g_array_sort(ranges, compare_ranges);
+    do {
+        guint n = 0;
+
+        for (guint i = 1; i < ranges->len; i++) {
+            Range *last = &g_array_index(ranges, Range, n);
+            const Range *next = &g_array_index(ranges, Range, i);
+
+            if (next->iova - (last->iova + last->length) <= gap) {
+                last->length = next->iova + next->length - last->iova;
+            } else {
+                g_array_index(ranges, Range, ++n) = *next;
+            }
+        }
+        g_array_set_size(ranges, MIN(ranges->len, n + 1));
+        gap = gap ? gap * 2 : RAM_DIRTY_PAGE;
+    } while (ranges->len > MAX_LOGGED);
+}
+
+static bool is_guest_ram(const VFIOExtent *e)
+{
+    return e->block && !e->readonly && e->mapped;
+}
+
+static GArray *ranges_to_log(VFIOContainer *c)
+{
+    GArray *ranges =
+        g_array_new(FALSE, FALSE, sizeof(struct vfio_device_feature_dma_logging_range));
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, c->extents);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        VFIOExtent *e = value;
+        struct vfio_device_feature_dma_logging_range range = { e->iova, e->length };
+
+        e->logged = is_guest_ram(e);
+        if (e->logged) {
+            g_array_append_val(ranges, range);
+        }
+    }
+    join_ranges(ranges);
+    return ranges;
+}
+
+static bool log_start(VFIODevice *dev, const GArray *ranges, GError **errp)
+{
+    struct vfio_device_feature_dma_logging_control control = {
+        .page_size = RAM_DIRTY_PAGE,
+        .num_ranges = ranges->len,
+        .ranges = (uintptr_t)ranges->data,
+    };
+    bool ok = device_feature(dev, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+                             &control, sizeof(control));
+
+    TRACE("vfio_device_dirty_tracking_start", "%s ranges %u: %s", dev->name, ranges->len,
+          ok ? "done" : g_strerror(errno));
+    return ok ||
+           error_set_errno(errp, errno,
+                           "vfio %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_START (%u ranges) failed",
+                           dev->name, ranges->len);
+}
+
+static void log_stop(VFIODevice *dev)
+{
+    if (!device_feature(dev, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, NULL,
+                        0)) {
+        warn_report("vfio %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP failed: %s", dev->name,
+                    g_strerror(errno));
+    }
+}
+
+static bool log_report(VFIODevice *dev, uint64_t iova, uint64_t length, uint64_t *bitmap,
+                       GError **errp)
+{
+    struct vfio_device_feature_dma_logging_report report = {
+        .iova = iova,
+        .length = length,
+        .page_size = RAM_DIRTY_PAGE,
+        .bitmap = (uintptr_t)bitmap,
+    };
+
+    return device_feature(dev, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
+                          &report, sizeof(report)) ||
+           error_set_errno(errp, errno,
+                           "vfio %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT (iova 0x%" PRIx64
+                           ", length 0x%" PRIx64 ") failed",
+                           dev->name, iova, length);
+}
+
+/* ---- queries ---- */
+
+static bool query(VFIOContainer *c, uint64_t iova, uint64_t length, bool clear, uint64_t *bitmap,
+                  GError **errp)
+{
+    if (c->dirty_iommu && !c->ops->dirty_query(c, iova, length, clear, bitmap, errp)) {
+        return false;
+    }
+    for (guint i = 0; i < c->dirty_loggers->len; i++) {
+        if (!log_report(c->dirty_loggers->pdata[i], iova, length, bitmap, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What does not start with a word of the block's bitmap is asked for into a word of our own. */
+static bool query_extent(VFIOContainer *c, const VFIOExtent *e, bool clear, GError **errp)
+{
+    uint64_t *bitmap = e->block->dirty + e->offset / WORD;
+    uint64_t inside = e->offset % WORD, head = inside ? MIN(WORD - inside, e->length) : 0;
+    uint64_t word = 0;
+    bool ok = !head || query(c, e->iova, head, clear, &word, errp);
+
+    if (head) {
+        *bitmap++ |= word << (inside / RAM_DIRTY_PAGE);
+    }
+    return ok &&
+           (head == e->length || query(c, e->iova + head, e->length - head, clear, bitmap, errp));
+}
+
+static void sync_extent(VFIOContainer *c, const VFIOExtent *e, bool clear)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!is_guest_ram(e) || !e->block->dirty) {
+        return;
+    }
+    if (!c->dirty_all && (!c->dirty_loggers->len || e->logged) && query_extent(c, e, clear, &err)) {
+        return;
+    }
+    ram_block_set_dirty(e->block, e->offset, e->length);
+    if (err && !c->dirty_warned) {
+        c->dirty_warned = true;
+        warn_report("%s: guest memory counts as dirty: %s", c->name, err->message);
+    }
+}
+
+void vfio_container_dirty_sync(VFIOContainer *c)
+{
+    GHashTableIter iter;
+    gpointer value;
+
+    if (!c->dirty_on) {
+        return;
+    }
+    g_hash_table_iter_init(&iter, c->extents);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        sync_extent(c, value, true);
+    }
+}
+
+/* Unmapping forgets the bits anyway: no need to have the IOMMU's caches flushed for each. */
+void vfio_container_dirty_unmap(VFIOContainer *c, const VFIOExtent *e)
+{
+    if (c->dirty_on) {
+        sync_extent(c, e, false);
+    }
+}
+
+/* ---- on and off ---- */
+
+VFIODirtySource vfio_device_dirty_source(VFIODevice *dev)
+{
+    const VFIOContainer *c = dev->container;
+
+    return c->ops->dirty_tracked && c->ops->dirty_tracked(c, dev) ? VFIO_DIRTY_IOMMU
+           : can_log(dev)                                         ? VFIO_DIRTY_DEVICE
+                                                                  : VFIO_DIRTY_UNKNOWN;
+}
+
+static void find_sources(VFIOContainer *c)
+{
+    for (guint i = 0; vfio_devices && i < vfio_devices->len; i++) {
+        VFIODevice *dev = vfio_devices->pdata[i];
+
+        if (dev->container == c) {
+            dev->dirty_source = vfio_device_dirty_source(dev);
+            c->dirty_iommu |= dev->dirty_source == VFIO_DIRTY_IOMMU;
+            c->dirty_all |= dev->dirty_source == VFIO_DIRTY_UNKNOWN;
+            TRACE("vfio_dirty_source", "%s: %d", dev->name, dev->dirty_source);
+        }
+    }
+}
+
+static bool start_loggers(VFIOContainer *c, GError **errp)
+{
+    g_autoptr(GArray) ranges = ranges_to_log(c);
+
+    for (guint i = 0; ranges->len && vfio_devices && i < vfio_devices->len; i++) {
+        VFIODevice *dev = vfio_devices->pdata[i];
+
+        if (dev->container != c || dev->dirty_source != VFIO_DIRTY_DEVICE) {
+            continue;
+        }
+        if (!log_start(dev, ranges, errp)) {
+            return false;
+        }
+        g_ptr_array_add(c->dirty_loggers, dev);
+    }
+    return true;
+}
+
+bool vfio_container_dirty_start(VFIOContainer *c, GError **errp)
+{
+    if (c->dirty_on) {
+        return error_set(errp, "%s: dirty tracking is on already", c->name);
+    }
+    if (!vfio_container_settle(c, errp)) {
+        return false;
+    }
+    c->dirty_iommu = c->dirty_all = c->dirty_warned = false;
+    c->dirty_loggers = g_ptr_array_new();
+    find_sources(c);
+    if (c->dirty_iommu && !c->ops->dirty_start(c, errp)) {
+        g_clear_pointer(&c->dirty_loggers, g_ptr_array_unref);
+        return false;
+    }
+    c->dirty_on = true;
+    if (!start_loggers(c, errp)) {
+        vfio_container_dirty_stop(c);
+        return false;
+    }
+    return true;
+}
+
+void vfio_container_dirty_stop(VFIOContainer *c)
+{
+    if (!c->dirty_on) {
+        return;
+    }
+    c->dirty_on = false;
+    g_ptr_array_foreach(c->dirty_loggers, (GFunc)(void *)log_stop, NULL);
+    g_clear_pointer(&c->dirty_loggers, g_ptr_array_unref);
+    if (c->dirty_iommu) {
+        c->ops->dirty_stop(c);
+    }
+}
+
+void vfio_container_dirty_attached(VFIOContainer *c, VFIODevice *dev)
+{
+    if (!c->dirty_on) {
+        return;
+    }
+    dev->dirty_source = c->ops->dirty_tracked && c->ops->dirty_tracked(c, dev) ? VFIO_DIRTY_IOMMU
+                                                                               : VFIO_DIRTY_UNKNOWN;
+    c->dirty_all |= dev->dirty_source == VFIO_DIRTY_UNKNOWN;
+}
+
+void vfio_container_dirty_detached(VFIOContainer *c, VFIODevice *dev)
+{
+    if (c->dirty_on && g_ptr_array_remove(c->dirty_loggers, dev)) {
+        log_stop(dev);
+    }
+}
