@@ -60,7 +60,7 @@ static const IOMMUFDCommand commands[] = {
     COMMAND(IOMMU_IOAS_ALLOW_IOVAS),
     COMMAND(IOMMU_IOAS_COPY, .iova = offsetof(struct iommu_ioas_copy, dst_iova),
             .length = offsetof(struct iommu_ioas_copy, length)),
-    COMMAND(IOMMU_HWPT_ALLOC, .since = "6.7"),
+    COMMAND(IOMMU_HWPT_ALLOC, .pins = true, .since = "6.7"),
     COMMAND(IOMMU_GET_HW_INFO, .since = "6.7"),
     COMMAND(IOMMU_HWPT_SET_DIRTY_TRACKING, .since = "6.7"),
     COMMAND(IOMMU_HWPT_GET_DIRTY_BITMAP,

@@ -2,6 +2,7 @@
 /* /dev/iommu: its objects, and its commands to do with address spaces. */
 #include "tests/sim/internal.h"
 
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stddef.h>
 #include <string.h>
@@ -434,7 +435,7 @@ static int map(uint32_t flags, uint32_t reserved, uint32_t id, SimExtent e, __u6
     if (!errnum && __builtin_add_overflow(e.start, e.length - 1, &end)) {
         errnum = EOVERFLOW;
     }
-    if (!errnum && e.fd == -2) {
+    if (!errnum && (e.fd == -2 || (e.fd >= 0 && fcntl(e.fd, F_GETFD) < 0))) {
         errnum = EBADF;
     }
     if (!errnum && has_domain(id) && over_limit(e.length)) {
