@@ -76,10 +76,13 @@ struct VFIOContainer {
     /* Dirty tracking (dirty.c). */
     bool dirty_on;
     GPtrArray *dirty_loggers; /* VFIODevice: those that log; NULL while it is off */
-    bool dirty_iommu;         /* the IOMMU sees some device's DMA */
-    bool dirty_all;           /* nothing sees some device's: all that is mapped counts */
-    bool dirty_warned;        /* that a query failed */
-    gint64 map_time;          /* us that the mapper's maps took; 0 while it is busy */
+    uint64_t dirty_log_page;  /* bytes: the largest page of those */
+    uint64_t *dirty_scratch;  /* zeroes between two uses */
+    uint64_t dirty_scratch_words;
+    bool dirty_iommu;  /* the IOMMU sees some device's DMA */
+    bool dirty_all;    /* nothing sees some device's: all that is mapped counts */
+    bool dirty_warned; /* that a query failed */
+    gint64 map_time;   /* us that the mapper's maps took; 0 while it is busy */
 };
 
 extern GPtrArray *vfio_containers; /* VFIOContainer: all there are; NULL before the first */
@@ -111,7 +114,7 @@ bool vfio_container_settle(VFIOContainer *c, GError **errp);
 bool vfio_container_dirty_start(VFIOContainer *c, GError **errp);
 /*
  * Sets in the bitmaps of RAM blocks what was written since the last sync, and forgets it.
- * Allocates nothing.  What cannot be asked counts as dirty.
+ * Allocates nothing, save once after memory has come.  What cannot be asked counts as dirty.
  */
 void vfio_container_dirty_sync(VFIOContainer *c);
 void vfio_container_dirty_stop(VFIOContainer *c);

@@ -20,7 +20,8 @@
 
 /* ---- devices that log ---- */
 
-static bool device_feature(VFIODevice *dev, uint32_t flags, const void *arg, size_t len)
+/* @arg goes to the kernel and, when it succeeds, comes back. */
+static bool device_feature(VFIODevice *dev, uint32_t flags, void *arg, size_t len)
 {
     uint64_t buffer[(sizeof(struct vfio_device_feature) + MAX_FEATURE_ARG) / sizeof(uint64_t)];
     struct vfio_device_feature *feature = (void *)buffer;
@@ -32,7 +33,13 @@ static bool device_feature(VFIODevice *dev, uint32_t flags, const void *arg, siz
     if (len) {
         memcpy(feature->data, arg, len);
     }
-    return !hostcalls->ioctl(dev->fd, VFIO_DEVICE_FEATURE, feature);
+    if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_FEATURE, feature)) {
+        return false;
+    }
+    if (len) {
+        memcpy(arg, feature->data, len);
+    }
+    return true;
 }
 
 static bool can_log(VFIODevice *dev)
@@ -109,7 +116,8 @@ static GArray *ranges_to_log(VFIOContainer *c)
     return ranges;
 }
 
-static bool log_start(VFIODevice *dev, const GArray *ranges, GError **errp)
+/* *@page becomes the larger of it and the size of the device's pages. */
+static bool log_start(VFIODevice *dev, const GArray *ranges, uint64_t *page, GError **errp)
 {
     struct vfio_device_feature_dma_logging_control control = {
         .page_size = RAM_DIRTY_PAGE,
@@ -119,6 +127,7 @@ static bool log_start(VFIODevice *dev, const GArray *ranges, GError **errp)
     bool ok = device_feature(dev, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
                              &control, sizeof(control));
 
+    *page = MAX(*page, control.page_size);
     TRACE("vfio_device_dirty_tracking_start", "%s ranges %u: %s", dev->name, ranges->len,
           ok ? "done" : g_strerror(errno));
     return ok ||
@@ -170,19 +179,65 @@ static bool query(VFIOContainer *c, uint64_t iova, uint64_t length, bool clear, 
     return true;
 }
 
-/* What does not start with a word of the block's bitmap is asked for into a word of our own. */
+/* Memory for the bits of what does not start with a word of its block's bitmap; all zeroes. */
+static bool need_scratch(VFIOContainer *c, const VFIOExtent *e, GError **errp)
+{
+    uint64_t words = (e->length + WORD - 1) / WORD;
+    uint64_t *scratch;
+
+    if (e->offset % WORD == 0 || words <= c->dirty_scratch_words) {
+        return true;
+    }
+    scratch = g_try_new0(uint64_t, words);
+    if (!scratch) {
+        return error_set(errp, "no memory for the dirty pages of '%s'", e->block->idstr);
+    }
+    g_free(c->dirty_scratch);
+    c->dirty_scratch = scratch;
+    c->dirty_scratch_words = words;
+    return true;
+}
+
+/* Moves the extent's bits from the scratch memory to where they belong. */
+static void move_bits(VFIOContainer *c, const VFIOExtent *e)
+{
+    uint64_t *to = e->block->dirty + e->offset / WORD;
+    unsigned shift = e->offset % WORD / RAM_DIRTY_PAGE;
+
+    for (uint64_t i = 0; i < (e->length + WORD - 1) / WORD; i++) {
+        uint64_t word = c->dirty_scratch[i];
+
+        c->dirty_scratch[i] = 0;
+        to[i] |= word << shift;
+        if (word >> (64 - shift)) {
+            to[i + 1] |= word >> (64 - shift);
+        }
+    }
+}
+
+/*
+ * In one piece: an entry of an I/O page table that reaches over the end of a query is clean after
+ * it, and what it meant behind that end is lost.
+ */
 static bool query_extent(VFIOContainer *c, const VFIOExtent *e, bool clear, GError **errp)
 {
-    uint64_t *bitmap = e->block->dirty + e->offset / WORD;
-    uint64_t inside = e->offset % WORD, head = inside ? MIN(WORD - inside, e->length) : 0;
-    uint64_t word = 0;
-    bool ok = !head || query(c, e->iova, head, clear, &word, errp);
+    bool ok;
 
-    if (head) {
-        *bitmap++ |= word << (inside / RAM_DIRTY_PAGE);
+    if (e->offset % WORD == 0) {
+        return query(c, e->iova, e->length, clear, e->block->dirty + e->offset / WORD, errp);
     }
-    return ok &&
-           (head == e->length || query(c, e->iova + head, e->length - head, clear, bitmap, errp));
+    ok = need_scratch(c, e, errp) && query(c, e->iova, e->length, clear, c->dirty_scratch, errp);
+    if (c->dirty_scratch_words * WORD >= e->length) {
+        move_bits(c, e);
+    }
+    return ok;
+}
+
+/* A device's log has pages of its own, of which each is in one extent, or it is not asked. */
+static bool can_ask(const VFIOContainer *c, const VFIOExtent *e)
+{
+    return !c->dirty_all && (!c->dirty_loggers->len ||
+                             (e->logged && !((e->iova | e->length) & (c->dirty_log_page - 1))));
 }
 
 static void sync_extent(VFIOContainer *c, const VFIOExtent *e, bool clear)
@@ -192,7 +247,7 @@ static void sync_extent(VFIOContainer *c, const VFIOExtent *e, bool clear)
     if (!is_guest_ram(e) || !e->block->dirty) {
         return;
     }
-    if (!c->dirty_all && (!c->dirty_loggers->len || e->logged) && query_extent(c, e, clear, &err)) {
+    if (can_ask(c, e) && query_extent(c, e, clear, &err)) {
         return;
     }
     ram_block_set_dirty(e->block, e->offset, e->length);
@@ -259,12 +314,28 @@ static bool start_loggers(VFIOContainer *c, GError **errp)
         if (dev->container != c || dev->dirty_source != VFIO_DIRTY_DEVICE) {
             continue;
         }
-        if (!log_start(dev, ranges, errp)) {
+        if (!log_start(dev, ranges, &c->dirty_log_page, errp)) {
             return false;
         }
         g_ptr_array_add(c->dirty_loggers, dev);
     }
     return true;
+}
+
+/* A pass is to allocate nothing. */
+static bool prepare_scratch(VFIOContainer *c, GError **errp)
+{
+    GHashTableIter iter;
+    gpointer value;
+    bool ok = true;
+
+    g_hash_table_iter_init(&iter, c->extents);
+    while (ok && g_hash_table_iter_next(&iter, NULL, &value)) {
+        const VFIOExtent *e = value;
+
+        ok = !is_guest_ram(e) || need_scratch(c, e, errp);
+    }
+    return ok;
 }
 
 bool vfio_container_dirty_start(VFIOContainer *c, GError **errp)
@@ -276,6 +347,7 @@ bool vfio_container_dirty_start(VFIOContainer *c, GError **errp)
         return false;
     }
     c->dirty_iommu = c->dirty_all = c->dirty_warned = false;
+    c->dirty_log_page = RAM_DIRTY_PAGE;
     c->dirty_loggers = g_ptr_array_new();
     find_sources(c);
     if (c->dirty_iommu && !c->ops->dirty_start(c, errp)) {
@@ -283,7 +355,7 @@ bool vfio_container_dirty_start(VFIOContainer *c, GError **errp)
         return false;
     }
     c->dirty_on = true;
-    if (!start_loggers(c, errp)) {
+    if (!start_loggers(c, errp) || !prepare_scratch(c, errp)) {
         vfio_container_dirty_stop(c);
         return false;
     }
@@ -301,6 +373,8 @@ void vfio_container_dirty_stop(VFIOContainer *c)
     if (c->dirty_iommu) {
         c->ops->dirty_stop(c);
     }
+    g_clear_pointer(&c->dirty_scratch, g_free);
+    c->dirty_scratch_words = 0;
 }
 
 void vfio_container_dirty_attached(VFIOContainer *c, VFIODevice *dev)

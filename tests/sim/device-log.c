@@ -10,7 +10,7 @@ typedef struct vfio_device_feature_dma_logging_range LogRange;
 
 static int log_start(SimDevice *dev, void *data)
 {
-    const struct vfio_device_feature_dma_logging_control *c = data;
+    struct vfio_device_feature_dma_logging_control *c = data;
     const LogRange *ranges = (const void *)(uintptr_t)c->ranges;
 
     sim_note("LOGGING_START %u", c->num_ranges);
@@ -39,6 +39,7 @@ static int log_start(SimDevice *dev, void *data)
     g_array_append_vals(dev->logged_ranges, ranges, c->num_ranges);
     g_array_set_size(dev->logged, 0);
     dev->logging = true;
+    c->page_size = dev->log_page ?: c->page_size;
     return 0;
 }
 
@@ -60,13 +61,17 @@ static int log_report(SimDevice *dev, void *data)
     }
     for (guint i = 0; i < dev->logged->len;) {
         uint64_t page = g_array_index(dev->logged, uint64_t, i);
-        uint64_t bit = (page - r->iova) / r->page_size;
+        uint64_t end = page + MAX(dev->log_page, PAGE);
 
-        if (page < r->iova || page >= r->iova + r->length) {
+        if (end <= r->iova || page >= r->iova + r->length) {
             i++;
             continue;
         }
-        bitmap[bit / 8] |= (uint8_t)(1U << bit % 8);
+        for (uint64_t at = MAX(page, r->iova); at < MIN(end, r->iova + r->length); at += PAGE) {
+            uint64_t bit = (at - r->iova) / r->page_size;
+
+            bitmap[bit / 8] |= (uint8_t)(1U << bit % 8);
+        }
         g_array_remove_index_fast(dev->logged, i);
     }
     return 0;
@@ -115,10 +120,12 @@ int sim_device_feature(SimDevice *dev, void *arg)
 
 static void log_write(SimDevice *dev, uint64_t page)
 {
+    uint64_t size = MAX(dev->log_page, PAGE);
+
     for (guint i = 0; i < dev->logged_ranges->len; i++) {
         const LogRange *r = &g_array_index(dev->logged_ranges, LogRange, i);
 
-        if (page >= r->iova && page - r->iova < r->length) {
+        if (page + size > r->iova && page < r->iova + r->length) {
             g_array_append_val(dev->logged, page);
             return;
         }
@@ -131,7 +138,7 @@ void sim_dma_write(SimDevice *dev, uint64_t iova)
 
     if (hwpt && sim_extent(sim_object(hwpt->ioas, OBJ_IOAS), iova, iova)) {
         sim_hwpt_write(hwpt, iova);
-        log_write(dev, iova & ~(PAGE - 1));
+        log_write(dev, iova & ~(MAX(dev->log_page, PAGE) - 1));
     }
 }
 

@@ -87,17 +87,32 @@ int sim_hwpt_alloc(void *arg)
 
 /* ---- dirty pages ---- */
 
+/* What an entry of the page table holds the page: larger than a page where there is room for that. */
+static Range entry(const Object *hwpt, uint64_t iova)
+{
+    const Object *ioas = sim_object(hwpt->ioas, OBJ_IOAS);
+    const SimExtent *e = sim_extent(ioas, iova, iova);
+    uint64_t page = hwpt->dev->aperture.page, large = hwpt->dev->aperture.large_page;
+    uint64_t start = iova & ~(large - 1);
+
+    if (large && !ioas->no_huge_pages && e && start >= e->iova &&
+        start + large <= e->iova + e->length) {
+        return (Range) { start, start + large - 1 };
+    }
+    return (Range) { iova & ~(page - 1), iova | (page - 1) };
+}
+
 void sim_hwpt_write(Object *hwpt, uint64_t iova)
 {
-    uint64_t page = iova & ~(hwpt->dev->aperture.page - 1);
+    Range r = entry(hwpt, iova);
 
     for (guint i = 0; i < hwpt->dirty->len; i++) {
-        if (g_array_index(hwpt->dirty, uint64_t, i) == page) {
+        if (g_array_index(hwpt->dirty, Range, i).start == r.start) {
             return;
         }
     }
     if (hwpt->tracking) {
-        g_array_append_val(hwpt->dirty, page);
+        g_array_append_val(hwpt->dirty, r);
     }
 }
 
@@ -107,7 +122,7 @@ void sim_hwpt_forget(uint32_t ioas, const SimExtent *e)
         const Object *hwpt = sim_object(id, OBJ_HWPT);
 
         for (guint i = 0; hwpt && hwpt->ioas == ioas && i < hwpt->dirty->len;) {
-            if (g_array_index(hwpt->dirty, uint64_t, i) - e->iova < e->length) {
+            if (g_array_index(hwpt->dirty, Range, i).start - e->iova < e->length) {
                 g_array_remove_index_fast(hwpt->dirty, i);
             } else {
                 i++;
@@ -150,9 +165,9 @@ static uint64_t mapped_until(const Object *ioas, uint64_t iova, uint64_t last)
     return MIN(at, last + 1);
 }
 
-static void set_bits(uint8_t *bitmap, uint64_t first, uint64_t n)
+static void set_bits(uint8_t *bitmap, uint64_t first, uint64_t last)
 {
-    for (uint64_t bit = first; bit < first + n; bit++) {
+    for (uint64_t bit = first; bit <= last; bit++) {
         bitmap[bit / 8] |= (uint8_t)(1U << bit % 8);
     }
 }
@@ -190,14 +205,14 @@ int sim_get_dirty(void *arg)
     }
     end = mapped_until(sim_object(hwpt->ioas, OBJ_IOAS), g->iova, g->iova + g->length - 1);
     for (guint i = 0; i < hwpt->dirty->len;) {
-        uint64_t page = g_array_index(hwpt->dirty, uint64_t, i);
+        Range r = g_array_index(hwpt->dirty, Range, i);
 
-        if (page < g->iova || page >= end) {
+        if (r.last < g->iova || r.start >= end) {
             i++;
             continue;
         }
-        set_bits((void *)(uintptr_t)g->data, (page - g->iova) / g->page_size,
-                 MAX(1, hwpt->dev->aperture.page / g->page_size));
+        set_bits((void *)(uintptr_t)g->data, (MAX(r.start, g->iova) - g->iova) / g->page_size,
+                 (MIN(r.last, end - 1) - g->iova) / g->page_size);
         if (g->flags & IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR) {
             i++;
         } else {

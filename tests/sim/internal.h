@@ -38,7 +38,7 @@ typedef struct Object {
     SimDevice *dev; /* of a device; an HWPT's is that which it was made for */
     unsigned users;
     bool dirty_ops, tracking; /* of an HWPT */
-    GArray *dirty;            /* uint64_t: its dirty pages, of its IOMMU's size */
+    GArray *dirty;            /* Range: the entries of its page table that are dirty */
     GArray *extents;          /* of an IOAS; SimExtent, sorted */
     GArray *reserved;         /* of an IOAS, beyond what its domains and devices reserve; Range */
     GArray *allowed;          /* of an IOAS; Range */

@@ -54,7 +54,7 @@ uint32_t sim_object_new(ObjectKind kind)
         o->reserved = g_array_new(FALSE, FALSE, sizeof(Range));
         o->allowed = g_array_new(FALSE, FALSE, sizeof(Range));
     } else if (kind == OBJ_HWPT) {
-        o->dirty = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+        o->dirty = g_array_new(FALSE, FALSE, sizeof(Range));
     }
     return id;
 }

@@ -39,9 +39,11 @@ typedef struct SimDevice {
     bool dirty_tracking; /* that IOMMU has it */
     struct {
         uint64_t first, last, page; /* what it can map */
+        uint64_t large_page;        /* and in one piece where it finds room; 0: only pages */
     } aperture;
     uint64_t msi_first, msi_last; /* which is no memory; nowhere if first > last */
     bool mock;                    /* made by the kernel's test command */
+    uint64_t log_page;            /* instead of that asked for; 0: as asked for */
     bool logs_dma;                /* VFIO_DEVICE_FEATURE_DMA_LOGGING_* */
     /* state */
     bool bound;

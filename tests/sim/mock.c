@@ -46,6 +46,7 @@ static int new_device(struct iommu_test_cmd *c)
     dev->aperture.first = MOCK_FIRST;
     dev->aperture.last = MOCK_LAST;
     dev->aperture.page = MOCK_PAGE;
+    dev->aperture.large_page = 16384;
     dev->msi_first = 1;
     dev->msi_last = 0;
     mock = sim_object_new(OBJ_MOCK);

@@ -168,6 +168,45 @@ static void test_page_sizes(void)
     end(1);
 }
 
+/* Entries of the page table that reach over words of the bitmap. */
+static void test_large_pages(void)
+{
+    setup_three();
+    sims[0]->dirty_tracking = true;
+    sims[0]->aperture.large_page = 0x10000;
+    add_odd();
+    begin(1);
+    sim_dma_write(sims[0], ODD_AT + 0x1d000);
+    vfio_container_dirty_sync(container());
+    for (unsigned i = 0; i < 16; i++) {
+        g_assert_true(take(ram, ODD_OFFSET + 0x10000 + i * RAM_DIRTY_PAGE));
+    }
+    g_assert_cmpuint(dirty_pages(), ==, 0);
+    remove_odd();
+    end(1);
+}
+
+/* A log of larger pages: an extent that has a part of one is all dirty. */
+static void test_log_page(void)
+{
+    setup_three();
+    sims[0]->logs_dma = true;
+    sims[0]->log_page = 0x10000;
+    add_odd();
+    begin(1);
+    sim_dma_write(sims[0], 0x23000);
+    vfio_container_dirty_sync(container());
+    for (unsigned i = 0; i < 16; i++) {
+        g_assert_true(take(ram, 0x20000 + i * RAM_DIRTY_PAGE));
+    }
+    for (uint64_t at = 0; at < ODD_SIZE; at += RAM_DIRTY_PAGE) {
+        g_assert_true(take(ram, ODD_OFFSET + at));
+    }
+    g_assert_cmpuint(dirty_pages(), ==, 0);
+    remove_odd();
+    end(1);
+}
+
 static void test_device(void)
 {
     g_autofree char *log = NULL;
@@ -438,7 +477,9 @@ static void add_tests(void)
     g_test_add_func("/vfio/dirty/bitmap", test_bitmap);
     g_test_add_func("/vfio/dirty/iommu", test_iommu);
     g_test_add_func("/vfio/dirty/page-sizes", test_page_sizes);
+    g_test_add_func("/vfio/dirty/large-pages", test_large_pages);
     g_test_add_func("/vfio/dirty/device", test_device);
+    g_test_add_func("/vfio/dirty/log-page", test_log_page);
     g_test_add_func("/vfio/dirty/mixed", test_mixed);
     g_test_add_func("/vfio/dirty/mdev", test_mdev);
     g_test_add_func("/vfio/dirty/unmap", test_unmap);
