@@ -20,6 +20,7 @@ struct VFIODomain {
     uint32_t hwpt_id;
     bool dirty_tracking; /* can be had */
     bool tracking;       /* is on */
+    bool joins_entries;  /* see dirty-joined.c */
     unsigned users;
 };
 
@@ -71,7 +72,8 @@ static bool attach_ioas(VFIOIOMMUFDContainer *c, VFIODevice *dev, GError **errp)
     return !iommufd_device_attach(c->be, dev->fd, &pt_id, errp);
 }
 
-static bool attach_new_domain(VFIOIOMMUFDContainer *c, VFIODevice *dev, bool dirty, GError **errp)
+static bool attach_new_domain(VFIOIOMMUFDContainer *c, VFIODevice *dev, uint32_t type, bool dirty,
+                              GError **errp)
 {
     VFIODomain *domain;
     uint32_t id;
@@ -84,6 +86,7 @@ static bool attach_new_domain(VFIOIOMMUFDContainer *c, VFIODevice *dev, bool dir
     domain = g_new0(VFIODomain, 1);
     domain->hwpt_id = id;
     domain->dirty_tracking = dirty;
+    domain->joins_entries = !type || type == VIADUCT_IOMMU_HW_INFO_TYPE_AMD;
     g_ptr_array_add(c->domains, domain);
     ret = try_domain(c, domain, dev, errp);
     if (!ret) {
@@ -124,7 +127,7 @@ static bool attach(VFIOContainer *parent, VFIODevice *dev, GError **errp)
             ret = try_domain(c, domain, dev, errp);
         }
     }
-    return ret ? ret > 0 : attach_new_domain(c, dev, dirty, errp);
+    return ret ? ret > 0 : attach_new_domain(c, dev, type, dirty, errp);
 }
 
 static void detach(VFIOContainer *parent, VFIODevice *dev)
@@ -215,9 +218,15 @@ static bool dirty_query(VFIOContainer *parent, uint64_t iova, uint64_t length, b
     for (guint i = 0; i < c->domains->len; i++) {
         const VFIODomain *domain = c->domains->pdata[i];
 
-        if (domain->tracking && !iommufd_get_dirty_bitmap(c->be, domain->hwpt_id, iova, length,
-                                                          RAM_DIRTY_PAGE, clear, bitmap, errp)) {
+        if (!domain->tracking) {
+            continue;
+        }
+        if (!iommufd_get_dirty_bitmap(c->be, domain->hwpt_id, iova, length, RAM_DIRTY_PAGE, clear,
+                                      bitmap, errp)) {
             return false;
+        }
+        if (domain->joins_entries) {
+            vfio_dirty_fill_joined(bitmap, iova, length);
         }
     }
     return true;

@@ -124,6 +124,9 @@ void vfio_container_dirty_unmap(VFIOContainer *c, const VFIOExtent *e);
 void vfio_container_dirty_attached(VFIOContainer *c, VFIODevice *dev);
 void vfio_container_dirty_detached(VFIOContainer *c, VFIODevice *dev);
 
+/* dirty-joined.c: makes up for what the kernel does not say of AMD's IOMMUs; bit 0 is @iova. */
+void vfio_dirty_fill_joined(uint64_t *bitmap, uint64_t iova, uint64_t length);
+
 /* container-iommufd.c: that of @be's devices, a new one without users if there is none. */
 VFIOContainer *vfio_container_of_iommufd(IOMMUFDBackend *be, GError **errp);
 

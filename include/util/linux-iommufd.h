@@ -155,6 +155,10 @@ struct iommu_hw_info {
 #define IOMMU_GET_HW_INFO _IO(IOMMUFD_TYPE, 0x8a)
 #endif
 
+/* enum iommu_hw_info_type; AMD's said nothing (0) before Linux 7. */
+#define VIADUCT_IOMMU_HW_INFO_TYPE_VTD 1
+#define VIADUCT_IOMMU_HW_INFO_TYPE_AMD 4
+
 #ifndef IOMMU_HWPT_SET_DIRTY_TRACKING
 enum iommufd_hwpt_set_dirty_tracking_flags { IOMMU_HWPT_DIRTY_TRACKING_ENABLE = 1 };
 

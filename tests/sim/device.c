@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "util/linux-iommufd.h"
+
 /* ---- ioctls ---- */
 
 static int dev_bind(SimDevice *dev, void *arg)
@@ -288,6 +290,7 @@ SimDevice *sim_device_new(unsigned minor)
         g_array_new(FALSE, FALSE, sizeof(struct vfio_device_feature_dma_logging_range));
     dev->aperture.last = (1ULL << 48) - 1;
     dev->aperture.page = 4096;
+    dev->iommu_type = VIADUCT_IOMMU_HW_INFO_TYPE_VTD;
     dev->msi_first = 0xfee00000; /* what a PCI device's IOAS cannot hold on x86 */
     dev->msi_last = 0xfeefffff;
     irqs_off(dev);

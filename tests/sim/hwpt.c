@@ -2,7 +2,6 @@
 /* /dev/iommu: domains, and what is dirty in them. */
 #include "tests/sim/internal.h"
 
-#include "tests/conformance/mock.h"
 #include "util/linux-iommufd.h"
 
 static uint32_t hwpt_new(uint32_t ioas, SimDevice *dev)
@@ -46,7 +45,7 @@ int sim_get_hw_info(void *arg)
     if (!o || o->dev->mdev) {
         return fail(ENOENT);
     }
-    info->out_data_type = o->dev->mock ? IOMMU_HW_INFO_TYPE_SELFTEST : 0;
+    info->out_data_type = o->dev->iommu_type;
     info->out_capabilities = o->dev->dirty_tracking ? IOMMU_HW_CAP_DIRTY_TRACKING : 0;
     return 0;
 }
@@ -210,6 +209,10 @@ int sim_get_dirty(void *arg)
         if (r.last < g->iova || r.start >= end) {
             i++;
             continue;
+        }
+        if (hwpt->dev->iommu_type == VIADUCT_IOMMU_HW_INFO_TYPE_AMD &&
+            r.last - r.start >= hwpt->dev->aperture.page) {
+            r.last -= hwpt->dev->aperture.page; /* as Linux 7.2 does */
         }
         set_bits((void *)(uintptr_t)g->data, (MAX(r.start, g->iova) - g->iova) / g->page_size,
                  (MIN(r.last, end - 1) - g->iova) / g->page_size);

@@ -37,6 +37,7 @@ typedef struct SimDevice {
     bool mdev;           /* no IOMMU */
     unsigned iommu;      /* devices of different ones share no domain */
     bool dirty_tracking; /* that IOMMU has it */
+    uint32_t iommu_type; /* enum iommu_hw_info_type */
     struct {
         uint64_t first, last, page; /* what it can map */
         uint64_t large_page;        /* and in one piece where it finds room; 0: only pages */

@@ -42,6 +42,7 @@ static int new_device(struct iommu_test_cmd *c)
     dev = sim_device_new(0);
     dev->mock = true;
     dev->iommu = MOCK_IOMMU;
+    dev->iommu_type = IOMMU_HW_INFO_TYPE_SELFTEST;
     dev->dirty_tracking = !c->mock_domain_flags.dev_flags;
     dev->aperture.first = MOCK_FIRST;
     dev->aperture.last = MOCK_LAST;

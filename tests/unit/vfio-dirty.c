@@ -186,6 +186,59 @@ static void test_large_pages(void)
     end(1);
 }
 
+/* AMD's, of which the kernel keeps the last page to itself. */
+static void test_joined_entries(void)
+{
+    setup_three();
+    sims[0]->dirty_tracking = true;
+    sims[0]->iommu_type = VIADUCT_IOMMU_HW_INFO_TYPE_AMD;
+    sims[0]->aperture.large_page = 0x10000;
+    add_odd();
+    begin(1);
+    sim_dma_write(sims[0], ODD_AT + 0x1f000);
+    sim_dma_write(sims[0], 0x2f000);
+    vfio_container_dirty_sync(container());
+    for (unsigned i = 0; i < 16; i++) {
+        g_assert_true(take(ram, ODD_OFFSET + 0x10000 + i * RAM_DIRTY_PAGE));
+        g_assert_true(take(ram, 0x20000 + i * RAM_DIRTY_PAGE));
+    }
+    g_assert_cmpuint(dirty_pages(), ==, 0);
+    remove_odd();
+    end(1);
+}
+
+static void set_bits(uint64_t *bitmap, uint64_t first, uint64_t n)
+{
+    for (uint64_t bit = first; bit < first + n; bit++) {
+        bitmap[bit / 64] |= 1ULL << bit % 64;
+    }
+}
+
+/* All sizes and places of such an entry, at whatever page the bitmap begins. */
+static void test_fill_joined(void)
+{
+    static const uint64_t bases[] = { 0, 0x1000, 0x3f000, 2 * MiB, 3 * MiB - 0x1000 };
+    static const uint64_t sizes[] = { 0x1000, 2 * MiB };
+    const uint64_t length = 40 * MiB, words = length / RAM_DIRTY_PAGE / 64;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(bases) * G_N_ELEMENTS(sizes); i++) {
+        uint64_t base = bases[i / 2], size = sizes[i % 2];
+
+        for (uint64_t n = 2; n <= 8; n *= 2) {
+            uint64_t at = (base + n * size - 1) / (n * size) * (n * size);
+
+            for (; at + n * size <= base + MIN(length, 8 * n * size); at += n * size) {
+                g_autofree uint64_t *got = g_new0(uint64_t, words), *want = g_new0(uint64_t, words);
+
+                set_bits(got, (at - base) / RAM_DIRTY_PAGE, (n - 1) * size / RAM_DIRTY_PAGE);
+                set_bits(want, (at - base) / RAM_DIRTY_PAGE, n * size / RAM_DIRTY_PAGE);
+                vfio_dirty_fill_joined(got, base, length);
+                g_assert_cmpmem(got, words * 8, want, words * 8);
+            }
+        }
+    }
+}
+
 /* A log of larger pages: an extent that has a part of one is all dirty. */
 static void test_log_page(void)
 {
@@ -478,6 +531,8 @@ static void add_tests(void)
     g_test_add_func("/vfio/dirty/iommu", test_iommu);
     g_test_add_func("/vfio/dirty/page-sizes", test_page_sizes);
     g_test_add_func("/vfio/dirty/large-pages", test_large_pages);
+    g_test_add_func("/vfio/dirty/joined-entries", test_joined_entries);
+    g_test_add_func("/vfio/dirty/fill-joined", test_fill_joined);
     g_test_add_func("/vfio/dirty/device", test_device);
     g_test_add_func("/vfio/dirty/log-page", test_log_page);
     g_test_add_func("/vfio/dirty/mixed", test_mixed);
