@@ -29,6 +29,8 @@ static const Property iommufd_properties[] = {
           .help = "commands that the kernel lacks"),
     PROP_BOOL("map-wait", IOMMUFDBackend, map_wait, false,
               .help = "map guest memory before the guest starts, not behind its boot"),
+    PROP_UINT32("x-map-threads", IOMMUFDBackend, map_threads, 0,
+                .help = "threads that give guest memory its pages (0: one a CPU, at most 8)"),
 };
 
 /* ---- commands ---- */

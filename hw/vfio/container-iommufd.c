@@ -307,5 +307,6 @@ VFIOContainer *vfio_container_of_iommufd(IOMMUFDBackend *be, GError **errp)
     c->domains = g_ptr_array_new_with_free_func(g_free);
     vfio_container_init(&c->parent, &iommufd_container_ops, be->parent.id);
     c->parent.map_wait = be->map_wait;
+    c->parent.map_threads = be->map_threads;
     return &c->parent;
 }

@@ -68,10 +68,11 @@ struct VFIOContainer {
     GHashTable *extents; /* VFIOExtent by addr */
     IOVARange *ranges;
     size_t nr_ranges;
-    uint64_t page;      /* the larger of the host's page and the alignment */
-    VFIOMapper *mapper; /* busy with the first extents; NULL: all is as `extents` says */
-    bool collecting;    /* extents go to the mapper, which has not started yet */
-    bool map_wait;      /* they are mapped before the guest runs, not behind its boot */
+    uint64_t page;        /* the larger of the host's page and the alignment */
+    VFIOMapper *mapper;   /* busy with the first extents; NULL: all is as `extents` says */
+    bool collecting;      /* extents go to the mapper, which has not started yet */
+    bool map_wait;        /* they are mapped before the guest runs, not behind its boot */
+    unsigned map_threads; /* that give memory its pages; 0: one a CPU, up to a limit */
     bool p2p_warned;
     /* Dirty tracking (dirty.c). */
     bool dirty_on;

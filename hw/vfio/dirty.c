@@ -285,9 +285,10 @@ VFIODirtySource vfio_device_dirty_source(VFIODevice *dev)
 {
     const VFIOContainer *c = dev->container;
 
-    return c->ops->dirty_tracked && c->ops->dirty_tracked(c, dev) ? VFIO_DIRTY_IOMMU
-           : can_log(dev)                                         ? VFIO_DIRTY_DEVICE
-                                                                  : VFIO_DIRTY_UNKNOWN;
+    return c->dirty_on                                              ? dev->dirty_source
+           : c->ops->dirty_tracked && c->ops->dirty_tracked(c, dev) ? VFIO_DIRTY_IOMMU
+           : can_log(dev)                                           ? VFIO_DIRTY_DEVICE
+                                                                    : VFIO_DIRTY_UNKNOWN;
 }
 
 static void find_sources(VFIOContainer *c)
@@ -308,11 +309,15 @@ static bool start_loggers(VFIOContainer *c, GError **errp)
 {
     g_autoptr(GArray) ranges = ranges_to_log(c);
 
-    for (guint i = 0; ranges->len && vfio_devices && i < vfio_devices->len; i++) {
+    for (guint i = 0; vfio_devices && i < vfio_devices->len; i++) {
         VFIODevice *dev = vfio_devices->pdata[i];
 
         if (dev->container != c || dev->dirty_source != VFIO_DIRTY_DEVICE) {
             continue;
+        }
+        if (!ranges->len) {
+            c->dirty_all = true; /* it cannot be told of what comes later */
+            break;
         }
         if (!log_start(dev, ranges, &c->dirty_log_page, errp)) {
             return false;
@@ -368,7 +373,9 @@ void vfio_container_dirty_stop(VFIOContainer *c)
         return;
     }
     c->dirty_on = false;
-    g_ptr_array_foreach(c->dirty_loggers, (GFunc)(void *)log_stop, NULL);
+    for (guint i = 0; i < c->dirty_loggers->len; i++) {
+        log_stop(c->dirty_loggers->pdata[i]);
+    }
     g_clear_pointer(&c->dirty_loggers, g_ptr_array_unref);
     if (c->dirty_iommu) {
         c->ops->dirty_stop(c);

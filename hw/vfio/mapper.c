@@ -13,7 +13,8 @@
 #include "util/error.h"
 #include "util/trace.h"
 
-#define CHUNK (64ULL << 20) /* between two looks at whether to go on */
+#define CHUNK       (64ULL << 20) /* between two looks at whether to go on */
+#define MAX_THREADS 8             /* that zero memory: more do not get more of its bandwidth */
 
 typedef struct Job {
     VFIOExtent *extent;
@@ -31,7 +32,7 @@ struct VFIOMapper {
     GMutex lock; /* of the cond; innermost */
     GCond cond;
     gint started, cancelled; /* atomic; set under the lock */
-    gint chunks;             /* atomic: so many are populated */
+    gint taken, chunks;      /* atomic: of the memory to populate, and so many are */
 };
 
 static bool cancelled(VFIOMapper *m)
@@ -39,19 +40,43 @@ static bool cancelled(VFIOMapper *m)
     return g_atomic_int_get(&m->cancelled);
 }
 
-static void populate(VFIOMapper *m)
+/* One of several threads at it: each takes the next chunk that nobody has taken. */
+static void *populate(void *opaque)
 {
+    VFIOMapper *m = opaque;
     size_t n;
     const MemoryRange *ranges = flat_view_ranges(m->view, &n);
+    int mine = g_atomic_int_add(&m->taken, 1), chunk = 0;
 
     for (size_t i = 0; i < n; i++) {
         RAMBlock *block = memory_region_has_file(ranges[i].mr) ? ranges[i].mr->block : NULL;
         char *host = block ? memory_range_host(&ranges[i]) : NULL;
 
         for (uint64_t at = 0; block && at < ranges[i].size && !cancelled(m); at += CHUNK) {
+            if (chunk++ != mine) {
+                continue;
+            }
             ram_block_populate_huge(block, (uint64_t)(host + at - (char *)block->host),
                                     MIN(CHUNK, ranges[i].size - at));
             g_atomic_int_inc(&m->chunks);
+            mine = g_atomic_int_add(&m->taken, 1);
+        }
+    }
+    return NULL;
+}
+
+static void populate_all(VFIOMapper *m)
+{
+    GThread *helpers[MAX_THREADS] = { NULL };
+    unsigned wanted = m->container->map_threads ?: g_get_num_processors();
+
+    for (unsigned i = 1; i < MIN(wanted, MAX_THREADS); i++) {
+        helpers[i] = g_thread_try_new("mapper-helper", populate, m, NULL);
+    }
+    populate(m);
+    for (unsigned i = 1; i < MAX_THREADS; i++) {
+        if (helpers[i]) {
+            g_thread_join(helpers[i]);
         }
     }
 }
@@ -86,7 +111,7 @@ static void *mapper_thread(void *opaque)
 {
     VFIOMapper *m = opaque;
 
-    populate(m);
+    populate_all(m);
     if (await_start(m) && !map_all(m) && m->prefix) {
         error_report("%s%s", m->prefix, m->error->message);
         system_failure_request();

@@ -82,6 +82,9 @@ static void test_query(void)
     o = json_array_get_object_element(json_object_get_array_member(c, "devices"), 1);
     g_assert_cmpint(member(o, "hwpt-id"), ==, 5);
     g_assert_cmpstr(json_object_get_string_member(o, "name"), ==, "0000:03:00.0");
+    g_assert_cmpstr(json_object_get_string_member(o, "dirty-tracking"), ==, "iommu");
+    o = json_array_get_object_element(json_object_get_array_member(c, "devices"), 0);
+    g_assert_cmpstr(json_object_get_string_member(o, "dirty-tracking"), ==, "none");
     unplug_nth(0);
     unplug_nth(1);
     teardown_three();

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/runstate.h"
+#include "hw/vfio/container.h"
 #include "tests/unit/vfio-fixture.h"
 #include "util/error.h"
 #include "util/keyval.h"
@@ -45,9 +46,11 @@ static ssize_t watched_pwrite(int fd, const void *buf, size_t len, off_t offset)
 }
 
 /* Another iommufd object, which does not wait. */
+static const char *object = "iommufd,id=i1";
+
 static PCIDevice *plug_slow(HostCalls *slow, GError **errp)
 {
-    g_autoptr(JsonObject) opts = keyval_parse("iommufd,id=i1", "qom-type", NULL, NULL);
+    g_autoptr(JsonObject) opts = keyval_parse(object, "qom-type", NULL, NULL);
 
     setup();
     g_assert_true(user_object_add(opts, NULL));
@@ -90,6 +93,29 @@ static void test_early_end(void)
 
     end(plug_slow(&slow, NULL));
     g_assert_cmpint(mapped, <, 3);
+}
+
+/* Several threads share the work: each piece is done, and once. */
+static void test_threads(void)
+{
+    HostCalls slow;
+    PCIDevice *dev;
+    VFIOContainer *c;
+
+    object = "iommufd,id=i1,x-map-threads=4";
+    dev = plug_slow(&slow, NULL);
+    c = vfio_containers->pdata[0];
+    g_assert_cmpuint(c->map_threads, ==, 4);
+    while (vfio_mapper_populated(c->mapper) < 2 * 64 * MiB) {
+        g_usleep(1000);
+    }
+    g_usleep(1000);
+    g_assert_cmpuint(vfio_mapper_populated(c->mapper), ==, 2 * 64 * MiB);
+    cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MASTER, 2);
+    g_assert_null(c->mapper);
+    g_assert_cmpint(mapped, ==, 3);
+    end(dev);
+    object = "iommufd,id=i1";
 }
 
 /* A change of guest memory finds all that was there before it mapped. */
@@ -159,6 +185,7 @@ static void add_tests(void)
 {
     g_test_add_func("/vfio/mapper/master", test_master);
     g_test_add_func("/vfio/mapper/early-end", test_early_end);
+    g_test_add_func("/vfio/mapper/threads", test_threads);
     g_test_add_func("/vfio/mapper/change", test_change);
     g_test_add_func("/vfio/mapper/failure", test_failure);
     g_test_add_func("/vfio/mapper/hotplug", test_hotplug);

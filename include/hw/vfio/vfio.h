@@ -61,7 +61,7 @@ void vfio_device_detach(VFIODevice *dev);
  */
 bool vfio_device_dma_ready(VFIODevice *dev);
 /*
- * Who would track the device's writes if tracking were switched on; VFIO_DIRTY_UNKNOWN: nobody, and
+ * Who tracks the device's writes, or would if tracking were switched on; VFIO_DIRTY_UNKNOWN: nobody, and
  * all of guest memory counts as dirty all the time.
  */
 VFIODirtySource vfio_device_dirty_source(VFIODevice *dev);
@@ -88,7 +88,7 @@ void vfio_disable_irqindex(VFIODevice *dev, unsigned index);
 
 /*
  * x-query-vfio's answer: an array of containers with their addresses, extents, bytes (all, those
- * that have pages, those that are mapped), map time in microseconds, domains and devices.
+ * that have pages, those that are mapped), map time in microseconds, domains and devices, and who tracks their writes.
  */
 JsonArray *vfio_query(void);
 
