@@ -44,13 +44,13 @@ void ram_block_unregister(RAMBlock *block)
  * first; a read does, and leaves what is there as it is.  It is the kernel that reads: where there
  * is no memory to be had (a full tmpfs), that is no SIGBUS.
  */
-void ram_block_populate_huge(RAMBlock *block, uint64_t offset, uint64_t size)
+bool ram_block_populate_huge(RAMBlock *block, uint64_t offset, uint64_t size)
 {
     char *start = (char *)block->host + offset;
     int ret;
 
     if (block->page_size >= RAM_BLOCK_ALIGN) {
-        return;
+        return true;
     }
     for (uint64_t at = 0; at < size; at += RAM_BLOCK_ALIGN) {
         madvise(start + at, block->page_size, MADV_POPULATE_READ);
@@ -58,6 +58,7 @@ void ram_block_populate_huge(RAMBlock *block, uint64_t offset, uint64_t size)
     ret = madvise(start, size, MADV_COLLAPSE);
     TRACE("ram_block_populate_huge", "%s 0x%" G_GINT64_MODIFIER "x+0x%" G_GINT64_MODIFIER "x: %s",
           block->idstr, offset, size, ret ? g_strerror(errno) : "done");
+    return !ret;
 }
 
 /* ---- what is dirty ---- */

@@ -13,8 +13,9 @@
 #include "util/error.h"
 #include "util/trace.h"
 
-#define CHUNK       (64ULL << 20) /* between two looks at whether to go on */
-#define MAX_THREADS 8             /* that zero memory: more do not get more of its bandwidth */
+#define CHUNK       (64ULL << 20)  /* between two looks at whether to go on */
+#define PART        (256ULL << 20) /* of an extent, for one thread to map */
+#define MAX_THREADS 8              /* that zero memory: more do not get more of its bandwidth */
 
 typedef struct Job {
     VFIOExtent *extent;
@@ -32,6 +33,7 @@ struct VFIOMapper {
     GMutex lock; /* of the cond; innermost */
     GCond cond;
     gint started, cancelled; /* atomic; set under the lock */
+    gint small_pages;        /* atomic: some memory has no huge ones */
     gint taken, chunks;      /* atomic: of the memory to populate, and so many are */
 };
 
@@ -56,8 +58,10 @@ static void *populate(void *opaque)
             if (chunk++ != mine) {
                 continue;
             }
-            ram_block_populate_huge(block, (uint64_t)(host + at - (char *)block->host),
-                                    MIN(CHUNK, ranges[i].size - at));
+            if (!ram_block_populate_huge(block, (uint64_t)(host + at - (char *)block->host),
+                                         MIN(CHUNK, ranges[i].size - at))) {
+                g_atomic_int_set(&m->small_pages, true);
+            }
             g_atomic_int_inc(&m->chunks);
             mine = g_atomic_int_add(&m->taken, 1);
         }
@@ -65,15 +69,16 @@ static void *populate(void *opaque)
     return NULL;
 }
 
-static void populate_all(VFIOMapper *m)
+/* As many threads as there are to be run @work, this one among them. */
+static void share(VFIOMapper *m, GThreadFunc work, void *opaque)
 {
     GThread *helpers[MAX_THREADS] = { NULL };
     unsigned wanted = m->container->map_threads ?: g_get_num_processors();
 
     for (unsigned i = 1; i < MIN(wanted, MAX_THREADS); i++) {
-        helpers[i] = g_thread_try_new("mapper-helper", populate, m, NULL);
+        helpers[i] = g_thread_try_new("mapper-helper", work, opaque, NULL);
     }
-    populate(m);
+    work(opaque);
     for (unsigned i = 1; i < MAX_THREADS; i++) {
         if (helpers[i]) {
             g_thread_join(helpers[i]);
@@ -91,6 +96,52 @@ static bool await_start(VFIOMapper *m)
     return !cancelled(m);
 }
 
+typedef struct Parts {
+    VFIOMapper *m;
+    const Job *job;
+    gint taken;    /* atomic */
+    GError *error; /* atomic: the first */
+} Parts;
+
+static void *map_parts(void *opaque)
+{
+    Parts *parts = opaque;
+    const Job *job = parts->job;
+
+    while (!g_atomic_pointer_get(&parts->error) && !cancelled(parts->m)) {
+        uint64_t at = (uint64_t)g_atomic_int_add(&parts->taken, 1) * PART;
+        VFIOExtent part = *job->extent;
+        GError *err = NULL;
+
+        if (at >= part.length) {
+            break;
+        }
+        part.iova += at;
+        part.length = MIN(PART, part.length - at);
+        if (!vfio_container_map(parts->m->container, &part, &job->range, &err) &&
+            !g_atomic_pointer_compare_and_exchange(&parts->error, NULL, err)) {
+            g_error_free(err);
+        }
+    }
+    return NULL;
+}
+
+/*
+ * Pinning small pages takes long, and threads do it side by side.  What is mapped in parts can be
+ * unmapped as a whole; when it is not mapped as a whole, all goes with the container.
+ */
+static bool map_extent(VFIOMapper *m, const Job *job)
+{
+    Parts parts = { .m = m, .job = job };
+
+    if (!g_atomic_int_get(&m->small_pages) || job->extent->length <= PART) {
+        return vfio_container_map(m->container, job->extent, &job->range, &m->error);
+    }
+    share(m, map_parts, &parts);
+    m->error = parts.error;
+    return !m->error;
+}
+
 static bool map_all(VFIOMapper *m)
 {
     gint64 t0 = g_get_monotonic_time();
@@ -98,10 +149,10 @@ static bool map_all(VFIOMapper *m)
     for (guint i = 0; i < m->jobs->len && !cancelled(m); i++) {
         Job *job = &g_array_index(m->jobs, Job, i);
 
-        if (!vfio_container_map(m->container, job->extent, &job->range, &m->error)) {
+        if (!map_extent(m, job)) {
             return false;
         }
-        g_atomic_int_set(&job->extent->mapped, true);
+        g_atomic_int_set(&job->extent->mapped, !cancelled(m));
     }
     m->map_time = g_get_monotonic_time() - t0;
     return true;
@@ -111,7 +162,7 @@ static void *mapper_thread(void *opaque)
 {
     VFIOMapper *m = opaque;
 
-    populate_all(m);
+    share(m, populate, m);
     if (await_start(m) && !map_all(m) && m->prefix) {
         error_report("%s%s", m->prefix, m->error->message);
         system_failure_request();

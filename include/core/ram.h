@@ -31,9 +31,10 @@ void ram_block_unregister(RAMBlock *block);
  * Allocates the range's memory now, as huge pages wherever it can, whatever the host's policy for
  * shared memory is (MADV_COLLAPSE, Linux 6.1).  For memory that is about to be pinned: the pin, the
  * IOMMU's page tables and KVM's then handle one page where there would be 512.  An optimization:
- * where the kernel cannot, memory is allocated in small pages later, as it would have been.
+ * where the kernel cannot, memory is allocated in small pages later, as it would have been, and the
+ * answer is false.
  */
-void ram_block_populate_huge(RAMBlock *block, uint64_t offset, uint64_t size);
+bool ram_block_populate_huge(RAMBlock *block, uint64_t offset, uint64_t size);
 
 /*
  * The dirty bitmap: one bit for RAM_DIRTY_PAGE bytes, bit 0 of word 0 the block's first page; set by
