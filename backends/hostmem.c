@@ -35,6 +35,8 @@ static const Property backend_properties[] = {
               .help = "writes reach the file behind the memory"),
     PROP_BOOL("prealloc", HostMemoryBackend, prealloc, false,
               .help = "allocate all of it before the guest starts"),
+    PROP_UINT32("prealloc-threads", HostMemoryBackend, prealloc_threads, 1,
+                .help = "threads that do it"),
     PROP_BOOL("merge", HostMemoryBackend, merge, true, .help = "let KSM merge equal pages"),
     PROP_BOOL("dump", HostMemoryBackend, dump, true, .help = "include it in a core dump"),
     PROP_STRING("host-nodes", HostMemoryBackend, host_nodes, .help = "not supported"),
@@ -99,13 +101,47 @@ static void *map_aligned(HostMemoryBackend *be, int fd, uint64_t page_size)
     return host;
 }
 
+typedef struct Slice {
+    char *start;
+    uint64_t size;
+    int errnum;
+    GThread *thread; /* NULL: none was to be had, or it is done */
+} Slice;
+
+static void *preallocate_slice(void *opaque)
+{
+    Slice *slice = opaque;
+
+    slice->errnum = madvise(slice->start, slice->size, MADV_POPULATE_WRITE) ? errno : 0;
+    return NULL;
+}
+
+/* Threads that are not to be had are done without. */
 static bool preallocate(HostMemoryBackend *be, GError **errp)
 {
-    if (madvise(be->block.host, be->size, MADV_POPULATE_WRITE)) {
-        return error_set_errno(errp, errno, "memory backend '%s': cannot preallocate memory",
-                               be->parent.id);
+    uint64_t pages = be->size / be->block.page_size, n = MIN(be->prealloc_threads, pages);
+    g_autofree Slice *slices = g_new0(Slice, n);
+    char *at = be->block.host;
+    int errnum = 0;
+
+    for (uint64_t i = 0; i < n; i++) {
+        slices[i].start = at;
+        slices[i].size = (pages * (i + 1) / n - pages * i / n) * be->block.page_size;
+        at += slices[i].size;
+        slices[i].thread =
+            i ? g_thread_try_new("prealloc", preallocate_slice, &slices[i], NULL) : NULL;
     }
-    return true;
+    for (uint64_t i = 0; i < n; i++) {
+        if (slices[i].thread) {
+            g_thread_join(slices[i].thread);
+        } else {
+            preallocate_slice(&slices[i]);
+        }
+        errnum = errnum ?: slices[i].errnum;
+    }
+    return !errnum ||
+           error_set_errno(errp, errnum, "memory backend '%s': cannot preallocate memory",
+                           be->parent.id);
 }
 
 static bool backend_complete(UserObject *obj, GError **errp)
@@ -118,6 +154,9 @@ static bool backend_complete(UserObject *obj, GError **errp)
     if (be->host_nodes || (be->policy && !g_str_equal(be->policy, "default"))) {
         return error_set(errp, "memory backend '%s': NUMA placement (%s) is not supported", obj->id,
                          be->host_nodes ? "host-nodes" : "policy");
+    }
+    if (!be->prealloc_threads) {
+        return error_set(errp, "Property 'memory-backend.prealloc-threads' doesn't take value '0'");
     }
     if (!be->size) {
         return error_set(errp, "memory backend '%s': property 'size' is missing or zero", obj->id);

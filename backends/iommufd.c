@@ -16,6 +16,7 @@
 #include "util/hostcalls.h"
 #include "util/linux-iommufd.h"
 #include "util/linux-vfio.h"
+#include "util/memlock.h"
 #include "util/trace.h"
 
 DEFINE_OBJECT_TYPE(IOMMUFDBackend, iommufd_backend, "iommufd", TYPE_USER_OBJECT, 0)
@@ -30,6 +31,8 @@ static const Property iommufd_properties[] = {
           .help = "commands that the kernel lacks"),
     PROP_BOOL("map-wait", IOMMUFDBackend, map_wait, false,
               .help = "map guest memory before the guest starts, not behind its boot"),
+    PROP_UINT32("x-map-threads", IOMMUFDBackend, map_threads, 0,
+                .help = "threads that give guest memory its pages (0: one a CPU, at most 8)"),
 };
 
 /* ---- commands ---- */
@@ -61,7 +64,7 @@ static const IOMMUFDCommand commands[] = {
     COMMAND(IOMMU_IOAS_ALLOW_IOVAS),
     COMMAND(IOMMU_IOAS_COPY, .iova = offsetof(struct iommu_ioas_copy, dst_iova),
             .length = offsetof(struct iommu_ioas_copy, length)),
-    COMMAND(IOMMU_HWPT_ALLOC, .since = "6.7"),
+    COMMAND(IOMMU_HWPT_ALLOC, .pins = true, .since = "6.7"),
     COMMAND(IOMMU_GET_HW_INFO, .since = "6.7"),
     COMMAND(IOMMU_HWPT_SET_DIRTY_TRACKING, .since = "6.7"),
     COMMAND(IOMMU_HWPT_GET_DIRTY_BITMAP,
@@ -84,7 +87,7 @@ static void set_call_error(IOMMUFDBackend *be, const IOMMUFDCommand *c, const vo
                                 field(arg, c->length));
     }
     if (c->pins && errnum == ENOMEM) {
-        why = error_memlock_hint();
+        why = memlock_hint(c->length ? field(arg, c->length) : 0);
     } else if (c->since && errnum == ENOTTY) {
         why = g_strdup_printf("; it needs Linux %s", c->since);
     }

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "util/error.h"
 
-#include <inttypes.h>
 #include <stdio.h>
-#include <sys/resource.h>
 
 GQuark viaduct_error_quark(void)
 {
@@ -23,18 +21,6 @@ const char *error_class_name(const GError *error)
                 error->code < (int)G_N_ELEMENTS(names);
 
     return names[ours ? error->code : ERROR_CLASS_GENERIC_ERROR];
-}
-
-char *error_memlock_hint(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_MEMLOCK, &limit) || limit.rlim_cur == RLIM_INFINITY) {
-        return g_strdup("");
-    }
-    return g_strdup_printf("; the limit of locked memory (ulimit -l) is %" PRIu64 " KiB, and all "
-                           "guest memory is locked for DMA",
-                           (uint64_t)limit.rlim_cur / 1024);
 }
 
 static void set_va(GError **errp, ErrorClass cls, const char *fmt, va_list ap)

@@ -3,8 +3,8 @@
  * A container that is an IOAS of an iommufd object.
  *
  * Devices are attached to domains (the kernel's HWPTs), each an I/O page table that is filled with
- * all that the IOAS maps.  A device takes the first domain that its IOMMU can use; where there is
- * none, one is made for it, with dirty tracking wherever its IOMMU has that.  A domain goes with its
+ * all that the IOAS maps.  A device takes the first domain that its IOMMU can use and that tracks
+ * what it writes, if its IOMMU can do that; where there is none, one is made for it.  A domain goes with its
  * last device.  Devices without an IOMMU of their own (mdevs) and kernels without domains that can
  * be asked for (before Linux 6.7) are attached to the IOAS, and the kernel does what it can.
  */
@@ -18,7 +18,9 @@
 
 struct VFIODomain {
     uint32_t hwpt_id;
-    bool dirty_tracking;
+    bool dirty_tracking; /* can be had */
+    bool tracking;       /* is on */
+    bool joins_entries;  /* see dirty-joined.c */
     unsigned users;
 };
 
@@ -70,23 +72,13 @@ static bool attach_ioas(VFIOIOMMUFDContainer *c, VFIODevice *dev, GError **errp)
     return !iommufd_device_attach(c->be, dev->fd, &pt_id, errp);
 }
 
-static bool attach_new_domain(VFIOIOMMUFDContainer *c, VFIODevice *dev, GError **errp)
+static bool attach_new_domain(VFIOIOMMUFDContainer *c, VFIODevice *dev, uint32_t type, bool dirty,
+                              GError **errp)
 {
-    g_autoptr(GError) err = NULL;
     VFIODomain *domain;
-    uint64_t capabilities;
-    uint32_t type, id;
-    bool dirty;
+    uint32_t id;
     int ret;
 
-    if (!iommufd_get_hw_info(c->be, dev->devid, &type, &capabilities, &err)) {
-        if (errno == ENOENT) { /* an mdev */
-            return attach_ioas(c, dev, errp);
-        }
-        g_propagate_error(errp, g_steal_pointer(&err));
-        return false;
-    }
-    dirty = capabilities & IOMMU_HW_CAP_DIRTY_TRACKING;
     if (!iommufd_hwpt_alloc(c->be, dev->devid, c->ioas_id,
                             dirty ? IOMMU_HWPT_ALLOC_DIRTY_TRACKING : 0, &id, errp)) {
         return false;
@@ -94,6 +86,7 @@ static bool attach_new_domain(VFIOIOMMUFDContainer *c, VFIODevice *dev, GError *
     domain = g_new0(VFIODomain, 1);
     domain->hwpt_id = id;
     domain->dirty_tracking = dirty;
+    domain->joins_entries = !type || type == VIADUCT_IOMMU_HW_INFO_TYPE_AMD;
     g_ptr_array_add(c->domains, domain);
     ret = try_domain(c, domain, dev, errp);
     if (!ret) {
@@ -109,15 +102,32 @@ static bool attach_new_domain(VFIOIOMMUFDContainer *c, VFIODevice *dev, GError *
 static bool attach(VFIOContainer *parent, VFIODevice *dev, GError **errp)
 {
     VFIOIOMMUFDContainer *c = of(parent);
+    g_autoptr(GError) err = NULL;
+    uint64_t capabilities;
+    uint32_t type;
+    bool dirty;
     int ret = 0;
 
     if (!iommufd_has(c->be, IOMMU_HWPT_ALLOC) || !iommufd_has(c->be, IOMMU_GET_HW_INFO)) {
         return attach_ioas(c, dev, errp);
     }
-    for (guint i = 0; i < c->domains->len && !ret; i++) {
-        ret = try_domain(c, c->domains->pdata[i], dev, errp);
+    if (!iommufd_get_hw_info(c->be, dev->devid, &type, &capabilities, &err)) {
+        if (errno == ENOENT) { /* an mdev */
+            return attach_ioas(c, dev, errp);
+        }
+        g_propagate_error(errp, g_steal_pointer(&err));
+        return false;
     }
-    return ret ? ret > 0 : attach_new_domain(c, dev, errp);
+    dirty = capabilities & IOMMU_HW_CAP_DIRTY_TRACKING;
+    for (guint i = 0; i < c->domains->len && !ret; i++) {
+        VFIODomain *domain = c->domains->pdata[i];
+
+        /* Its IOMMU could tell what it writes: not where nothing would. */
+        if (domain->dirty_tracking || !dirty) {
+            ret = try_domain(c, domain, dev, errp);
+        }
+    }
+    return ret ? ret > 0 : attach_new_domain(c, dev, type, dirty, errp);
 }
 
 static void detach(VFIOContainer *parent, VFIODevice *dev)
@@ -129,6 +139,7 @@ static void detach(VFIOContainer *parent, VFIODevice *dev)
     if (!iommufd_device_detach(c->be, dev->fd, &err)) {
         warn_report("vfio %s: %s", dev->name, err->message);
     }
+    vfio_container_dirty_sync(parent);
     if (domain) {
         domain->users--;
         domain_put(c, domain);
@@ -156,6 +167,69 @@ static bool map(VFIOContainer *c, uint64_t iova, uint64_t length, void *host, in
 static bool unmap(VFIOContainer *c, uint64_t iova, uint64_t length, GError **errp)
 {
     return iommufd_ioas_unmap(of(c)->be, of(c)->ioas_id, iova, length, errp);
+}
+
+/* ---- dirty tracking ---- */
+
+static bool dirty_tracked(const VFIOContainer *c, const VFIODevice *dev)
+{
+    return dev->domain && (c->dirty_on ? dev->domain->tracking : dev->domain->dirty_tracking);
+}
+
+static void dirty_stop(VFIOContainer *parent)
+{
+    const VFIOIOMMUFDContainer *c = of(parent);
+
+    for (guint i = 0; i < c->domains->len; i++) {
+        VFIODomain *domain = c->domains->pdata[i];
+        g_autoptr(GError) err = NULL;
+
+        if (domain->tracking && !iommufd_set_dirty_tracking(c->be, domain->hwpt_id, false, &err)) {
+            warn_report("%s", err->message);
+        }
+        domain->tracking = false;
+    }
+}
+
+static bool dirty_start(VFIOContainer *parent, GError **errp)
+{
+    const VFIOIOMMUFDContainer *c = of(parent);
+
+    for (guint i = 0; i < c->domains->len; i++) {
+        VFIODomain *domain = c->domains->pdata[i];
+
+        if (!domain->dirty_tracking) {
+            continue;
+        }
+        if (!iommufd_set_dirty_tracking(c->be, domain->hwpt_id, true, errp)) {
+            dirty_stop(parent);
+            return false;
+        }
+        domain->tracking = true;
+    }
+    return true;
+}
+
+static bool dirty_query(VFIOContainer *parent, uint64_t iova, uint64_t length, bool clear,
+                        uint64_t *bitmap, GError **errp)
+{
+    const VFIOIOMMUFDContainer *c = of(parent);
+
+    for (guint i = 0; i < c->domains->len; i++) {
+        const VFIODomain *domain = c->domains->pdata[i];
+
+        if (!domain->tracking) {
+            continue;
+        }
+        if (!iommufd_get_dirty_bitmap(c->be, domain->hwpt_id, iova, length, RAM_DIRTY_PAGE, clear,
+                                      bitmap, errp)) {
+            return false;
+        }
+        if (domain->joins_entries) {
+            vfio_dirty_fill_joined(bitmap, iova, length);
+        }
+    }
+    return true;
 }
 
 /* ---- life ---- */
@@ -205,6 +279,10 @@ static const VFIOContainerOps iommufd_container_ops = {
     .iova_ranges = iova_ranges,
     .map = map,
     .unmap = unmap,
+    .dirty_tracked = dirty_tracked,
+    .dirty_start = dirty_start,
+    .dirty_stop = dirty_stop,
+    .dirty_query = dirty_query,
     .free = container_free,
 };
 
@@ -229,5 +307,6 @@ VFIOContainer *vfio_container_of_iommufd(IOMMUFDBackend *be, GError **errp)
     c->domains = g_ptr_array_new_with_free_func(g_free);
     vfio_container_init(&c->parent, &iommufd_container_ops, be->parent.id);
     c->parent.map_wait = be->map_wait;
+    c->parent.map_threads = be->map_threads;
     return &c->parent;
 }

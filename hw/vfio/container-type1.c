@@ -12,6 +12,7 @@
 
 #include "util/error.h"
 #include "util/hostcalls.h"
+#include "util/memlock.h"
 #include "util/trace.h"
 
 #define DEV_CONTAINER "/dev/vfio/vfio"
@@ -86,6 +87,7 @@ static void detach_group(VFIOContainer *c, VFIODevice *dev)
 {
     VFIOGroup *g = dev->group;
 
+    vfio_container_dirty_sync(c);
     if (!--g->attached) {
         unset_container(g);
         g->container = NULL;
@@ -216,22 +218,24 @@ static bool map(VFIOContainer *c, uint64_t iova, uint64_t length, void *host, in
         .size = length,
     };
     g_autofree char *memlock = NULL;
-    const char *why = "";
+    const char *why = NULL;
+    int error;
 
     TRACE("vfio_dma_map", "iova 0x%" PRIx64 " length 0x%" PRIx64 " host %p readonly %d", iova,
           length, host, readonly);
     if (!hostcalls->ioctl(of(c)->fd, VFIO_IOMMU_MAP_DMA, &map)) {
         return true;
     }
-    if (errno == ENOMEM) {
-        why = memlock = error_memlock_hint();
-    } else if (errno == ENOSPC) {
+    error = errno;
+    if (error == ENOMEM) {
+        why = memlock = memlock_hint(length);
+    } else if (error == ENOSPC) {
         why = "; the container has as many mappings as the kernel allows (dma_entry_limit of the "
               "module vfio_iommu_type1)";
     }
     return error_set(errp,
                      "VFIO_IOMMU_MAP_DMA (iova 0x%" PRIx64 ", length 0x%" PRIx64 ") failed: %s%s",
-                     iova, length, g_strerror(errno), why);
+                     iova, length, g_strerror(error), why ?: "");
 }
 
 static bool unmap(VFIOContainer *c, uint64_t iova, uint64_t length, GError **errp)

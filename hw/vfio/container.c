@@ -11,7 +11,7 @@
  * where that fails the guest lives on without peer-to-peer DMA.
  *
  * What the first device finds is mapped behind the guest's boot (mapper.c) unless the user wants to
- * wait for it; whoever depends on it waits in container_settle().
+ * wait for it; whoever depends on it waits in vfio_container_settle().
  */
 #include "hw/vfio/container.h"
 
@@ -42,7 +42,11 @@ static bool extent_of(VFIOContainer *c, const MemoryRange *r, VFIOExtent *e)
         return false;
     }
     e->length -= e->iova;
-    e->mapped = false;
+    e->block = r->mr->block;
+    e->offset = e->block ? (uint64_t)((char *)memory_range_host(r) - (char *)e->block->host) +
+                               (e->iova - r->addr)
+                         : 0;
+    e->readonly = r->readonly;
     return true;
 }
 
@@ -82,9 +86,8 @@ bool vfio_container_map(VFIOContainer *c, const VFIOExtent *e, const MemoryRange
            cannot_map(e, r, errp);
 }
 
-/* Waits for the mapper.  If it failed it has said so, or says so here, and what it has not mapped
- * is known by its extent. */
-static bool container_settle(VFIOContainer *c, GError **errp)
+/* If it failed it has said so, or says so here. */
+bool vfio_container_settle(VFIOContainer *c, GError **errp)
 {
     return !c->mapper || vfio_mapper_finish(g_steal_pointer(&c->mapper), errp);
 }
@@ -98,7 +101,7 @@ static bool map_ram(VFIOContainer *c, VFIOExtent *e, const MemoryRange *r, GErro
         vfio_mapper_add(c->mapper, e, r);
         return true;
     }
-    e->mapped = container_settle(c, errp) && vfio_container_map(c, e, r, errp);
+    e->mapped = vfio_container_settle(c, errp) && vfio_container_map(c, e, r, errp);
     return e->mapped;
 }
 
@@ -133,7 +136,7 @@ static bool vfio_listener_region_add(MemoryListener *l, const MemoryRange *r, GE
     if (!ram && r->mr->kind != REGION_RAM_DEVICE) {
         return true;
     }
-    e = g_new(VFIOExtent, 1);
+    e = g_new0(VFIOExtent, 1);
     if (!extent_of(c, r, e)) {
         TRACE("vfio_listener_region_add_skip", "'%s' 0x%" PRIx64 "+0x%" PRIx64, r->mr->name,
               r->addr, r->size);
@@ -160,10 +163,13 @@ static void vfio_listener_region_del(MemoryListener *l, const MemoryRange *r)
         return; /* skipped when it came */
     }
     if (r->mr->kind == REGION_RAM) {
-        container_settle(c, NULL);
+        vfio_container_settle(c, NULL);
     }
     TRACE("vfio_listener_region_del", "'%s' 0x%" PRIx64 "+0x%" PRIx64, r->mr->name, e->iova,
           e->length);
+    if (e->mapped) {
+        vfio_container_dirty_unmap(c, e);
+    }
     if (e->mapped && !c->ops->unmap(c, e->iova, e->length, &err)) {
         warn_report("%s", err->message);
     }
@@ -208,6 +214,7 @@ void vfio_container_init(VFIOContainer *c, const VFIOContainerOps *ops, const ch
 static void container_free(VFIOContainer *c)
 {
     g_clear_pointer(&c->mapper, vfio_mapper_cancel);
+    vfio_container_dirty_stop(c);
     memory_listener_unregister(&c->listener);
     g_ptr_array_remove(vfio_containers, c);
     g_hash_table_unref(c->extents);
@@ -250,7 +257,7 @@ static bool start_mapping(VFIOContainer *c, VFIODevice *dev, GError **errp)
     if (c->mapper) {
         vfio_mapper_start(c->mapper, prefix);
     }
-    return !wait || container_settle(c, errp);
+    return !wait || vfio_container_settle(c, errp);
 }
 
 bool vfio_container_attach(VFIOContainer *c, VFIODevice *dev, GError **errp)
@@ -260,6 +267,7 @@ bool vfio_container_attach(VFIOContainer *c, VFIODevice *dev, GError **errp)
     }
     dev->container = c;
     c->users++;
+    vfio_container_dirty_attached(c, dev);
     if (refresh_ranges(c, errp) && (c->listening || start_mapping(c, dev, errp))) {
         return true;
     }
@@ -279,6 +287,7 @@ void vfio_container_detach(VFIODevice *dev)
         g_clear_pointer(&c->mapper, vfio_mapper_cancel);
     }
     c->ops->detach(c, dev);
+    vfio_container_dirty_detached(c, dev);
     if (!--c->users && !c->holds) {
         container_free(c);
     } else if (!refresh_ranges(c, &err)) {
@@ -288,5 +297,5 @@ void vfio_container_detach(VFIODevice *dev)
 
 bool vfio_device_dma_ready(VFIODevice *dev)
 {
-    return container_settle(dev->container, NULL);
+    return vfio_container_settle(dev->container, NULL);
 }

@@ -13,7 +13,10 @@ typedef struct VFIOMapper VFIOMapper;
 
 typedef struct VFIOContainerOps {
     const char *type; /* "iommufd", "type1" */
-    /* Lets the device at what is mapped, and takes it away again. */
+    /*
+     * Lets the device at what is mapped, and takes it away again: then vfio_container_dirty_sync()
+     * comes when it can do no more DMA, before what knows of its writes goes.
+     */
     bool (*attach)(VFIOContainer *c, VFIODevice *dev, GError **errp);
     void (*detach)(VFIOContainer *c, VFIODevice *dev);
     /*
@@ -26,6 +29,17 @@ typedef struct VFIOContainerOps {
                 uint64_t start, bool readonly, GError **errp);
     /* Exactly what was mapped. */
     bool (*unmap)(VFIOContainer *c, uint64_t iova, uint64_t length, GError **errp);
+    /*
+     * Dirty tracking by the IOMMU; all may be NULL: it has none.  Whether it sees the DMA of that
+     * device; start, on all page tables that have it or on none; stop, failures being warnings; and
+     * what was written to a range that is mapped without a hole: one bit for RAM_DIRTY_PAGE bytes,
+     * bit 0 being @iova, set and never cleared, and forgotten by the hardware if @clear.
+     */
+    bool (*dirty_tracked)(const VFIOContainer *c, const VFIODevice *dev);
+    bool (*dirty_start)(VFIOContainer *c, GError **errp);
+    void (*dirty_stop)(VFIOContainer *c);
+    bool (*dirty_query)(VFIOContainer *c, uint64_t iova, uint64_t length, bool clear,
+                        uint64_t *bitmap, GError **errp);
     /* Nothing is mapped or attached any more, the common part is gone; frees the rest. */
     void (*free)(VFIOContainer *c);
     /* What x-query-vfio says of it and of a device beyond what is the same for all; may be NULL. */
@@ -40,6 +54,10 @@ typedef struct VFIOExtent {
     uint64_t addr;         /* of the memory range that it serves */
     uint64_t iova, length; /* the pages that lie wholly in that */
     gint mapped;           /* atomic; false: not yet, or the mapper failed */
+    RAMBlock *block;       /* what it maps, from @offset on; NULL: a device's memory */
+    uint64_t offset;
+    bool readonly;
+    bool logged; /* devices that log their DMA were told of it */
 } VFIOExtent;
 
 struct VFIOContainer {
@@ -52,12 +70,22 @@ struct VFIOContainer {
     GHashTable *extents; /* VFIOExtent by addr */
     IOVARange *ranges;
     size_t nr_ranges;
-    uint64_t page;      /* the larger of the host's page and the alignment */
-    VFIOMapper *mapper; /* busy with the first extents; NULL: all is as `extents` says */
-    bool collecting;    /* extents go to the mapper, which has not started yet */
-    bool map_wait;      /* they are mapped before the guest runs, not behind its boot */
+    uint64_t page;        /* the larger of the host's page and the alignment */
+    VFIOMapper *mapper;   /* busy with the first extents; NULL: all is as `extents` says */
+    bool collecting;      /* extents go to the mapper, which has not started yet */
+    bool map_wait;        /* they are mapped before the guest runs, not behind its boot */
+    unsigned map_threads; /* that give memory its pages; 0: one a CPU, up to a limit */
     bool p2p_warned;
-    gint64 map_time; /* us that the mapper's maps took; 0 while it is busy */
+    /* Dirty tracking (dirty.c). */
+    bool dirty_on;
+    GPtrArray *dirty_loggers; /* VFIODevice: those that log; NULL while it is off */
+    uint64_t dirty_log_page;  /* bytes: the largest page of those */
+    uint64_t *dirty_scratch;  /* zeroes between two uses */
+    uint64_t dirty_scratch_words;
+    bool dirty_iommu;  /* the IOMMU sees some device's DMA */
+    bool dirty_all;    /* nothing sees some device's: all that is mapped counts */
+    bool dirty_warned; /* that a query failed */
+    gint64 map_time;   /* us that the mapper's maps took; 0 while it is busy */
 };
 
 extern GPtrArray *vfio_containers; /* VFIOContainer: all there are; NULL before the first */
@@ -77,6 +105,32 @@ bool vfio_container_attach(VFIOContainer *c, VFIODevice *dev, GError **errp);
 void vfio_container_detach(VFIODevice *dev);
 /* Maps one extent of @r, RAM or a device's memory.  Any thread. */
 bool vfio_container_map(VFIOContainer *c, const VFIOExtent *e, const MemoryRange *r, GError **errp);
+
+/* Waits for the mapper; false if it failed.  What it did not map is known by its extents. */
+bool vfio_container_settle(VFIOContainer *c, GError **errp);
+
+/* ---- dirty.c: which guest pages devices have written ---- */
+
+/*
+ * From now on writes are tracked: by the IOMMU where a device's domain can, else by the device
+ * itself (VFIO_DEVICE_FEATURE_DMA_LOGGING_*), else not at all, which makes every sync say that all is
+ * dirty; VFIODevice.dirty_source says which.  On everything or, when it fails, on nothing.
+ */
+bool vfio_container_dirty_start(VFIOContainer *c, GError **errp);
+/*
+ * Sets in the bitmaps of RAM blocks what was written since the last sync, and forgets it.
+ * Allocates nothing, save once after memory has come.  What cannot be asked counts as dirty.
+ */
+void vfio_container_dirty_sync(VFIOContainer *c);
+void vfio_container_dirty_stop(VFIOContainer *c);
+/* The last sync of an extent that is about to be unmapped. */
+void vfio_container_dirty_unmap(VFIOContainer *c, const VFIOExtent *e);
+/* For devices that come and go meanwhile; the ops' detach has synced. */
+void vfio_container_dirty_attached(VFIOContainer *c, VFIODevice *dev);
+void vfio_container_dirty_detached(VFIOContainer *c, VFIODevice *dev);
+
+/* dirty-joined.c: makes up for what the kernel does not say of AMD's IOMMUs; bit 0 is @iova. */
+void vfio_dirty_fill_joined(uint64_t *bitmap, uint64_t iova, uint64_t length);
 
 /* container-iommufd.c: that of @be's devices, a new one without users if there is none. */
 VFIOContainer *vfio_container_of_iommufd(IOMMUFDBackend *be, GError **errp);

@@ -13,7 +13,9 @@
 #include "util/error.h"
 #include "util/trace.h"
 
-#define CHUNK (64ULL << 20) /* between two looks at whether to go on */
+#define CHUNK       (64ULL << 20)  /* between two looks at whether to go on */
+#define PART        (256ULL << 20) /* of an extent, for one thread to map */
+#define MAX_THREADS 8              /* that zero memory: more do not get more of its bandwidth */
 
 typedef struct Job {
     VFIOExtent *extent;
@@ -31,7 +33,8 @@ struct VFIOMapper {
     GMutex lock; /* of the cond; innermost */
     GCond cond;
     gint started, cancelled, populated; /* atomic; set under the lock */
-    gint chunks;                        /* atomic: so many are populated */
+    gint small_pages;                   /* atomic: some memory has no huge ones */
+    gint taken, chunks;                 /* atomic: of the memory to populate, and so many are */
 };
 
 static bool cancelled(VFIOMapper *m)
@@ -39,19 +42,46 @@ static bool cancelled(VFIOMapper *m)
     return g_atomic_int_get(&m->cancelled);
 }
 
-static void populate(VFIOMapper *m)
+/* One of several threads at it: each takes the next chunk that nobody has taken. */
+static void *populate(void *opaque)
 {
+    VFIOMapper *m = opaque;
     size_t n;
     const MemoryRange *ranges = flat_view_ranges(m->view, &n);
+    int mine = g_atomic_int_add(&m->taken, 1), chunk = 0;
 
     for (size_t i = 0; i < n; i++) {
         RAMBlock *block = memory_region_has_file(ranges[i].mr) ? ranges[i].mr->block : NULL;
         char *host = block ? memory_range_host(&ranges[i]) : NULL;
 
         for (uint64_t at = 0; block && at < ranges[i].size && !cancelled(m); at += CHUNK) {
-            ram_block_populate_huge(block, (uint64_t)(host + at - (char *)block->host),
-                                    MIN(CHUNK, ranges[i].size - at));
+            if (chunk++ != mine) {
+                continue;
+            }
+            if (!ram_block_populate_huge(block, (uint64_t)(host + at - (char *)block->host),
+                                         MIN(CHUNK, ranges[i].size - at))) {
+                g_atomic_int_set(&m->small_pages, true);
+            }
             g_atomic_int_inc(&m->chunks);
+            mine = g_atomic_int_add(&m->taken, 1);
+        }
+    }
+    return NULL;
+}
+
+/* As many threads as there are to be run @work, this one among them. */
+static void share(VFIOMapper *m, GThreadFunc work, void *opaque)
+{
+    GThread *helpers[MAX_THREADS] = { NULL };
+    unsigned wanted = m->container->map_threads ?: g_get_num_processors();
+
+    for (unsigned i = 1; i < MIN(wanted, MAX_THREADS); i++) {
+        helpers[i] = g_thread_try_new("mapper-helper", work, opaque, NULL);
+    }
+    work(opaque);
+    for (unsigned i = 1; i < MAX_THREADS; i++) {
+        if (helpers[i]) {
+            g_thread_join(helpers[i]);
         }
     }
 }
@@ -80,6 +110,52 @@ void vfio_mapper_await_pages(VFIOMapper *m)
     await(m, &m->populated);
 }
 
+typedef struct Parts {
+    VFIOMapper *m;
+    const Job *job;
+    gint taken;    /* atomic */
+    GError *error; /* atomic: the first */
+} Parts;
+
+static void *map_parts(void *opaque)
+{
+    Parts *parts = opaque;
+    const Job *job = parts->job;
+
+    while (!g_atomic_pointer_get(&parts->error) && !cancelled(parts->m)) {
+        uint64_t at = (uint64_t)g_atomic_int_add(&parts->taken, 1) * PART;
+        VFIOExtent part = *job->extent;
+        GError *err = NULL;
+
+        if (at >= part.length) {
+            break;
+        }
+        part.iova += at;
+        part.length = MIN(PART, part.length - at);
+        if (!vfio_container_map(parts->m->container, &part, &job->range, &err) &&
+            !g_atomic_pointer_compare_and_exchange(&parts->error, NULL, err)) {
+            g_error_free(err);
+        }
+    }
+    return NULL;
+}
+
+/*
+ * Pinning small pages takes long, and threads do it side by side.  What is mapped in parts can be
+ * unmapped as a whole; when it is not mapped as a whole, all goes with the container.
+ */
+static bool map_extent(VFIOMapper *m, const Job *job)
+{
+    Parts parts = { .m = m, .job = job };
+
+    if (!g_atomic_int_get(&m->small_pages) || job->extent->length <= PART) {
+        return vfio_container_map(m->container, job->extent, &job->range, &m->error);
+    }
+    share(m, map_parts, &parts);
+    m->error = parts.error;
+    return !m->error;
+}
+
 static bool map_all(VFIOMapper *m)
 {
     gint64 t0 = g_get_monotonic_time();
@@ -87,10 +163,10 @@ static bool map_all(VFIOMapper *m)
     for (guint i = 0; i < m->jobs->len && !cancelled(m); i++) {
         Job *job = &g_array_index(m->jobs, Job, i);
 
-        if (!vfio_container_map(m->container, job->extent, &job->range, &m->error)) {
+        if (!map_extent(m, job)) {
             return false;
         }
-        g_atomic_int_set(&job->extent->mapped, true);
+        g_atomic_int_set(&job->extent->mapped, !cancelled(m));
     }
     m->map_time = g_get_monotonic_time() - t0;
     return true;
@@ -100,7 +176,7 @@ static void *mapper_thread(void *opaque)
 {
     VFIOMapper *m = opaque;
 
-    populate(m);
+    share(m, populate, m);
     signal_all(m, &m->populated);
     if (await(m, &m->started) && !map_all(m) && m->prefix) {
         error_report("%s%s", m->prefix, m->error->message);

@@ -39,10 +39,11 @@ static void describe_memory(const VFIOContainer *c, JsonObject *o)
 
 static JsonArray *describe_devices(const VFIOContainer *c)
 {
+    static const char *const trackers[] = { "none", "iommu", "device" };
     JsonArray *list = json_array_new();
 
     for (guint i = 0; vfio_devices && i < vfio_devices->len; i++) {
-        const VFIODevice *dev = vfio_devices->pdata[i];
+        VFIODevice *dev = vfio_devices->pdata[i];
         JsonObject *o;
 
         if (dev->container != c) {
@@ -53,6 +54,7 @@ static JsonArray *describe_devices(const VFIOContainer *c)
         json_object_set_string_member(o, "sysfsdev", dev->sysfs ?: "");
         json_object_set_int_member(o, "regions", dev->nr_regions);
         json_object_set_boolean_member(o, "reset", !!(dev->flags & VFIO_DEVICE_FLAGS_RESET));
+        json_object_set_string_member(o, "dirty-tracking", trackers[vfio_device_dirty_source(dev)]);
         if (c->ops->describe_device) {
             c->ops->describe_device(c, dev, o);
         }

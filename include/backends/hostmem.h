@@ -14,6 +14,7 @@ typedef struct HostMemoryBackend {
     UserObject parent;
     uint64_t size;
     bool share, prealloc, merge, dump;
+    uint32_t prealloc_threads;
     char *host_nodes, *policy; /* declared to be refused by name: no NUMA placement yet */
     bool used;                 /* by the machine: object-del is refused */
     RAMBlock block;

@@ -3,6 +3,7 @@
 #ifndef VIADUCT_CORE_RAM_H
 #define VIADUCT_CORE_RAM_H
 
+#include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,6 +15,7 @@ typedef struct RAMBlock {
     int fd;             /* memfd or file behind it, -1 for anonymous memory; owned by the backend */
     uint64_t fd_offset; /* where the block starts in that file */
     bool shared;        /* MAP_SHARED */
+    uint64_t *dirty;    /* see ram_dirty_start() */
     struct RAMBlock *next;
 } RAMBlock;
 
@@ -29,8 +31,24 @@ void ram_block_unregister(RAMBlock *block);
  * Allocates the range's memory now, as huge pages wherever it can, whatever the host's policy for
  * shared memory is (MADV_COLLAPSE, Linux 6.1).  For memory that is about to be pinned: the pin, the
  * IOMMU's page tables and KVM's then handle one page where there would be 512.  An optimization:
- * where the kernel cannot, memory is allocated in small pages later, as it would have been.
+ * where the kernel cannot, memory is allocated in small pages later, as it would have been, and the
+ * answer is false.
  */
-void ram_block_populate_huge(RAMBlock *block, uint64_t offset, uint64_t size);
+bool ram_block_populate_huge(RAMBlock *block, uint64_t offset, uint64_t size);
+
+/*
+ * The dirty bitmap: one bit for RAM_DIRTY_PAGE bytes, bit 0 of word 0 the block's first page; set by
+ * whoever learns that the page was written, cleared by whoever has sent it.  NULL: nothing tracks the
+ * block, and all of it counts as dirty.  The kernel writes into it without atomic operations, so it
+ * belongs to the holder of the machine lock.
+ */
+#define RAM_DIRTY_PAGE 4096ULL
+/* Gives every block that has none a bitmap of zeroes; on failure all go.  Machine lock held. */
+bool ram_dirty_start(GError **errp);
+void ram_dirty_stop(void);
+/* The pages that the range touches are dirty. */
+void ram_block_set_dirty(RAMBlock *block, uint64_t offset, uint64_t size);
+/* How many are. */
+uint64_t ram_block_dirty_pages(const RAMBlock *block);
 
 #endif

@@ -32,12 +32,6 @@ bool error_set_class(GError **errp, ErrorClass cls, const char *fmt, ...) G_GNUC
 bool error_set_errno(GError **errp, int errnum, const char *fmt, ...) G_GNUC_PRINTF(3, 4);
 
 /*
- * For a message on ENOMEM of what locks memory: "; the limit of locked memory …", "" if there is
- * no limit.  g_free it.
- */
-char *error_memlock_hint(void);
-
-/*
  * What of the command line is being carried out ("-device nvme: "), for messages that come later
  * than its end; NULL: nothing.  Main thread.
  */

@@ -157,6 +157,10 @@ struct iommu_hw_info {
 /* Linux 7.0, in that enumeration, where one cannot test for it: hence a name of our own. */
 #define HW_CAP_PCI_ATS_NOT_SUPPORTED (UINT64_C(1) << 3)
 
+/* enum iommu_hw_info_type; AMD's said nothing (0) before Linux 7. */
+#define VIADUCT_IOMMU_HW_INFO_TYPE_VTD 1
+#define VIADUCT_IOMMU_HW_INFO_TYPE_AMD 4
+
 #ifndef IOMMU_HWPT_SET_DIRTY_TRACKING
 enum iommufd_hwpt_set_dirty_tracking_flags { IOMMU_HWPT_DIRTY_TRACKING_ENABLE = 1 };
 

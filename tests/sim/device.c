@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "util/linux-iommufd.h"
+
 #define MAX_CAPS 48
 
 /* ---- configuration space ---- */
@@ -93,12 +95,13 @@ int sim_device_check_token(const SimDevice *dev, const char *token)
 
 static int check_token(const SimDevice *dev, const VFIODeviceBindToken *b)
 {
-    const uint8_t *u = (const uint8_t *)(uintptr_t)b->token_uuid_ptr;
     g_autoptr(GString) text = g_string_new(NULL);
+    const uint8_t *u;
 
     if (!b->flags) {
         return sim_device_check_token(dev, NULL);
     }
+    u = (const uint8_t *)(uintptr_t)b->token_uuid_ptr;
     for (unsigned i = 0; i < 16; i++) {
         g_string_append_printf(text, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
                                u[i]);
@@ -141,7 +144,7 @@ static int dev_bind(SimDevice *dev, void *arg)
     return 0;
 }
 
-static void detach(SimDevice *dev)
+void sim_device_detach(SimDevice *dev)
 {
     Object *hwpt = sim_object(dev->hwpt, OBJ_HWPT);
 
@@ -151,35 +154,49 @@ static void detach(SimDevice *dev)
     dev->hwpt = 0;
 }
 
-static int dev_attach(SimDevice *dev, void *arg)
+int sim_device_attach(SimDevice *dev, uint32_t *pt_id)
 {
-    struct vfio_device_attach_iommufd_pt *a = arg;
-    Object *hwpt = sim_object(a->pt_id, OBJ_HWPT);
-    uint32_t id = a->pt_id;
+    Object *hwpt = sim_object(*pt_id, OBJ_HWPT);
+    uint32_t id = *pt_id;
 
-    sim_note("ATTACH %u", a->pt_id);
-    if (a->flags || (hwpt && (dev->mdev || (hwpt->dev && hwpt->dev->iommu != dev->iommu)))) {
-        return fail(EINVAL);
+    if (hwpt && (dev->mdev || (hwpt->dev && hwpt->dev->iommu != dev->iommu) ||
+                 (hwpt->dirty_ops && !dev->dirty_tracking))) {
+        return EINVAL;
     }
-    if (!hwpt && !sim_object(a->pt_id, OBJ_IOAS)) {
-        return fail(ENOENT);
+    if (!hwpt && !sim_object(id, OBJ_IOAS)) {
+        return id && id < sim_objects() && !sim_object(id, OBJ_FREE) ? EINVAL : ENOENT;
     }
     if (dev->mdev) {
         return 0;
     }
+    if (!sim_fits(hwpt ? hwpt->ioas : id, dev)) {
+        return EADDRINUSE;
+    }
     if (!hwpt) {
-        id = sim_hwpt_of(a->pt_id);
+        id = sim_hwpt_of(id, dev);
     }
     sim_object(id, OBJ_HWPT)->users++;
-    detach(dev);
-    dev->hwpt = a->pt_id = id;
+    sim_device_detach(dev);
+    dev->hwpt = *pt_id = id;
     return 0;
+}
+
+static int dev_attach(SimDevice *dev, void *arg)
+{
+    struct vfio_device_attach_iommufd_pt *a = arg;
+    int errnum;
+
+    sim_note("ATTACH %u", a->pt_id);
+    errnum = a->argsz < VFIO_ATTACH_IOMMUFD_PT_ARGSZ || a->flags
+                 ? EINVAL
+                 : sim_device_attach(dev, &a->pt_id);
+    return errnum ? fail(errnum) : 0;
 }
 
 static int dev_detach(SimDevice *dev, void *arg)
 {
     sim_note("DETACH");
-    detach(dev);
+    sim_device_detach(dev);
     return 0;
 }
 
@@ -463,7 +480,7 @@ static int dev_feature(SimDevice *dev, void *arg)
         return fail(EINVAL);
     }
     if ((f->flags & VFIO_DEVICE_FEATURE_MASK) != VFIO_DEVICE_FEATURE_DMA_BUF) {
-        return fail(ENOTTY);
+        return sim_device_feature(dev, arg);
     }
     sim_note("DMA_BUF %u 0x%llx+0x%llx", get->region_index, range->offset, range->length);
     if (dev->dmabuf_error) {
@@ -523,7 +540,9 @@ void sim_device_release(SimDevice *dev)
         sim_group_device_closed(dev);
         return;
     }
-    detach(dev);
+    sim_device_detach(dev);
+    g_array_set_size(dev->logged_ranges, 0);
+    dev->logging = false;
     sim_object_free(sim_object(dev->devid, OBJ_DEVICE));
     sim_iommu_put();
 }
@@ -541,6 +560,14 @@ SimDevice *sim_device_new(unsigned minor)
     dev->nr_regions = VFIO_PCI_NUM_REGIONS;
     dev->nr_irqs = VFIO_PCI_NUM_IRQS;
     dev->triggers = g_array_new(FALSE, FALSE, sizeof(int32_t));
+    dev->logged = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    dev->logged_ranges =
+        g_array_new(FALSE, FALSE, sizeof(struct vfio_device_feature_dma_logging_range));
+    dev->aperture.last = (1ULL << 48) - 1;
+    dev->aperture.page = 4096;
+    dev->iommu_type = VIADUCT_IOMMU_HW_INFO_TYPE_VTD;
+    dev->msi_first = 0xfee00000; /* what a PCI device's IOAS cannot hold on x86 */
+    dev->msi_last = 0xfeefffff;
     irqs_off(dev);
     notify_off(dev);
     for (unsigned i = 0; i < VFIO_PCI_NUM_REGIONS; i++) {
@@ -561,6 +588,8 @@ void sim_device_free(SimDevice *dev)
         }
     }
     g_array_unref(dev->triggers);
+    g_array_unref(dev->logged);
+    g_array_unref(dev->logged_ranges);
     g_ptr_array_remove(sim_devices, dev);
     g_free(dev);
 }

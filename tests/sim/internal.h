@@ -33,9 +33,13 @@ bool sim_dmabuf(int fd, SimDevice **dev, uint64_t *size);
 /* 0: the descriptor is not of a group. */
 unsigned sim_group_of(int fd);
 
-/* ---- iommufd.c ---- */
+/* ---- iommufd.c: objects, and the commands of address spaces ---- */
 
-typedef enum { OBJ_FREE, OBJ_IOAS, OBJ_HWPT, OBJ_DEVICE } ObjectKind;
+typedef enum { OBJ_FREE, OBJ_IOAS, OBJ_HWPT, OBJ_DEVICE, OBJ_MOCK } ObjectKind;
+
+typedef struct Range {
+    uint64_t start, last;
+} Range;
 
 typedef struct Object {
     ObjectKind kind;
@@ -43,7 +47,12 @@ typedef struct Object {
     bool manual;    /* an HWPT that was asked for, and stays until it is destroyed */
     SimDevice *dev; /* of a device; an HWPT's is that which it was made for */
     unsigned users;
-    GArray *extents; /* of an IOAS */
+    bool dirty_ops, tracking; /* of an HWPT */
+    GArray *dirty;            /* Range: the entries of its page table that are dirty */
+    GArray *extents;          /* of an IOAS; SimExtent, sorted */
+    GArray *reserved;         /* of an IOAS, beyond what its domains and devices reserve; Range */
+    GArray *allowed;          /* of an IOAS; Range */
+    bool no_huge_pages;
 } Object;
 
 /* One /dev/iommu at a time; it lives while a descriptor or a bound device refers to it. */
@@ -54,20 +63,53 @@ int sim_iommu_ioctl(unsigned long request, void *arg);
 Object *sim_object(uint32_t id, ObjectKind kind);
 uint32_t sim_object_new(ObjectKind kind);
 void sim_object_free(Object *o);
-/* The automatic domain of an IOAS: the one there is, or a new one. */
-uint32_t sim_hwpt_of(uint32_t ioas);
+/* One above the largest id. */
+uint32_t sim_objects(void);
+/* The strictest of the IOAS's domains. */
+uint64_t sim_alignment(uint32_t ioas);
+/* Whether something is mapped or allowed there. */
+bool sim_is_used(const Object *ioas, Range r);
+/* Whether @dev can be attached: nothing is where it must not be. */
+bool sim_fits(uint32_t ioas, const SimDevice *dev);
+/* The first extent that touches the range, or NULL. */
+const SimExtent *sim_extent(const Object *ioas, uint64_t start, uint64_t last);
+
+/* ---- hwpt.c: domains ---- */
+
+/* The automatic domain of an IOAS: the one there is, or a new one for @dev. */
+uint32_t sim_hwpt_of(uint32_t ioas, SimDevice *dev);
 void sim_hwpt_free(Object *hwpt);
+/* A device writes: the page is dirty if that is tracked. */
+void sim_hwpt_write(Object *hwpt, uint64_t iova);
+/* The extent goes, and what was dirty in it. */
+void sim_hwpt_forget(uint32_t ioas, const SimExtent *e);
+int sim_get_hw_info(void *arg);
+int sim_hwpt_alloc(void *arg);
+int sim_set_dirty(void *arg);
+int sim_get_dirty(void *arg);
 
 /* All that is mapped of the device's memory is dead from now on. */
 void sim_iommu_revoke(SimDevice *dev);
 
-/* ---- device.c ---- */
+/* ---- mock.c: the kernel's test command ---- */
+
+int sim_mock(void *arg);
+/* What destroying the test object of a device undoes. */
+void sim_mock_free(SimDevice *dev);
+
+/* ---- device.c, device-log.c ---- */
+
+/* Of logging. */
+int sim_device_feature(SimDevice *dev, void *arg);
 
 /* Whether its memory answers. */
 bool sim_decodes(const SimDevice *dev);
 /* Ids and links of capabilities stay; memory goes, or the function is reset, as the bits say. */
 void sim_config_write(SimDevice *dev, uint64_t at, const void *buf, size_t len);
 
+/* VFIO_DEVICE_ATTACH_IOMMUFD_PT and its opposite, 0 or an errno. */
+int sim_device_attach(SimDevice *dev, uint32_t *pt_id);
+void sim_device_detach(SimDevice *dev);
 int sim_device_ioctl(SimDevice *dev, unsigned long request, void *arg);
 /* What closing the cdev that it was bound through undoes. */
 void sim_device_release(SimDevice *dev);

@@ -53,6 +53,15 @@ typedef struct SimDevice {
     bool dirty_tracking; /* that IOMMU has it */
     SimSlot *slot;       /* NULL: it has no hot reset */
     unsigned busy;       /* so many resets fail with EAGAIN first */
+    uint32_t iommu_type; /* enum iommu_hw_info_type */
+    struct {
+        uint64_t first, last, page; /* what it can map */
+        uint64_t large_page;        /* and in one piece where it finds room; 0: only pages */
+    } aperture;
+    uint64_t msi_first, msi_last; /* which is no memory; nowhere if first > last */
+    bool mock;                    /* made by the kernel's test command */
+    uint64_t log_page;            /* instead of that asked for; 0: as asked for */
+    bool logs_dma;                /* VFIO_DEVICE_FEATURE_DMA_LOGGING_* */
     /* state */
     bool bound;
     SimGroup *via;    /* that it was opened by; NULL: its cdev */
@@ -65,6 +74,9 @@ typedef struct SimDevice {
     unsigned resets, unmasks;      /* resets: by ioctl or by a write to configuration space */
     unsigned hot_resets;
     unsigned rude_resets; /* with an interrupt on, or while it decoded or mastered */
+    bool logging;
+    GArray *logged_ranges; /* struct vfio_device_feature_dma_logging_range */
+    GArray *logged;        /* uint64_t: pages of 4 KiB that were written */
 } SimDevice;
 
 typedef struct SimExtent {
@@ -100,6 +112,12 @@ uint32_t sim_region_peek(SimDevice *dev, unsigned index, uint64_t addr);
 char *sim_take_log(void);
 /* The kernel has not heard of that command of /dev/iommu; 0: it knows all again. */
 void sim_iommu_lacks(unsigned long request);
+/* Pinned memory counts against RLIMIT_MEMLOCK, for who lacks CAP_IPC_LOCK. */
+void sim_limit_memory(bool on);
+/* The device writes to the page there, if it is mapped. */
+void sim_dma_write(SimDevice *dev, uint64_t iova);
+/* How many pages are dirty and have not been asked for. */
+unsigned sim_dirty_pages(const SimDevice *dev);
 /* Puts a line of the test's own into the log. */
 void sim_note(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 /* The @nth call from now on fails with EIO (1: the next one; 0: none), once. */

@@ -409,6 +409,40 @@ static void test_ram_populate(void)
     close(fd);
 }
 
+/* Every page, however many threads share them. */
+static void test_ram_prealloc(void)
+{
+    static const char *const threads[] = { "1", "3", "5000" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(threads); i++) {
+        g_autofree char *text = g_strdup_printf(
+            "memory-backend-memfd,id=pre,size=100K,prealloc=on,prealloc-threads=%s", threads[i]);
+        g_autoptr(JsonObject) opts = keyval_parse(text, "qom-type", NULL, NULL);
+        g_autoptr(GError) err = NULL;
+        unsigned char resident[25];
+
+        user_object_add(opts, &err);
+        g_assert_no_error(err);
+        g_assert_cmpint(
+            mincore(HOST_MEMORY_BACKEND(object_resolve("pre"))->block.host, 25 * 4096, resident),
+            ==, 0);
+        for (unsigned page = 0; page < 25; page++) {
+            g_assert_true(resident[page] & 1);
+        }
+        g_assert_true(user_object_del("pre", NULL));
+    }
+}
+
+static void test_ram_prealloc_threads(void)
+{
+    g_autoptr(JsonObject) opts = keyval_parse(
+        "memory-backend-memfd,id=pre,size=100K,prealloc-threads=0", "qom-type", NULL, NULL);
+    GError *err = NULL;
+
+    assert_fails(user_object_add(opts, &err), &err,
+                 "Property 'memory-backend.prealloc-threads' doesn't take value '0'");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -423,5 +457,7 @@ int main(int argc, char **argv)
     g_test_add_func("/core/memory/merge", test_memory_merge);
     g_test_add_func("/core/memory/refused", test_memory_refused);
     g_test_add_func("/core/ram/populate", test_ram_populate);
+    g_test_add_func("/core/ram/prealloc", test_ram_prealloc);
+    g_test_add_func("/core/ram/prealloc-threads", test_ram_prealloc_threads);
     return g_test_run();
 }

@@ -4,49 +4,8 @@
 
 #include "hw/vfio/vfio.h"
 #include "tests/unit/vfio-fixture.h"
-#include "util/error.h"
 #include "util/keyval.h"
 #include "util/linux-iommufd.h"
-
-static SimDevice *sims[3];
-static PCIDevice *devices[3];
-
-/* Functions that have a config space and nothing else, so that the log is of domains only. */
-static void setup_three(void)
-{
-    for (unsigned i = 0; i < 3; i++) {
-        sims[i] = sim_device_new(7 + i);
-        pci_set_word(sims[i]->config, 0x1234);
-        sims[i]->flags = VFIO_DEVICE_FLAGS_PCI;
-    }
-    g_free(sim_take_log());
-}
-
-static bool plug_nth(unsigned i, GError **errp)
-{
-    g_autofree char *top = g_path_get_dirname(sysfs);
-    g_autofree char *text =
-        g_strdup_printf("vfio-pci,id=d%u,sysfsdev=%s/0000:%02x:00.0,iommufd=i0", i, top, 2 + i);
-    g_autofree char *id = g_strdup_printf("d%u", i);
-    g_autoptr(JsonObject) opts = keyval_parse(text, "driver", NULL, NULL);
-    bool ok = device_add(opts, false, errp);
-
-    devices[i] = ok ? PCI_DEVICE(object_resolve(id)) : NULL;
-    return ok;
-}
-
-static void unplug_nth(unsigned i)
-{
-    device_destroy(DEVICE(g_steal_pointer(&devices[i])));
-}
-
-static void teardown_three(void)
-{
-    g_assert_cmpuint(sim_open_things(), ==, 0);
-    for (unsigned i = 0; i < 3; i++) {
-        sim_device_free(sims[i]);
-    }
-}
 
 /* The calls to do with domains since the last time, in one line. */
 static char *domain_calls(void)
@@ -123,12 +82,31 @@ static void test_query(void)
     o = json_array_get_object_element(json_object_get_array_member(c, "devices"), 1);
     g_assert_cmpint(member(o, "hwpt-id"), ==, 5);
     g_assert_cmpstr(json_object_get_string_member(o, "name"), ==, "0000:03:00.0");
+    g_assert_cmpstr(json_object_get_string_member(o, "dirty-tracking"), ==, "iommu");
+    o = json_array_get_object_element(json_object_get_array_member(c, "devices"), 0);
+    g_assert_cmpstr(json_object_get_string_member(o, "dirty-tracking"), ==, "none");
     unplug_nth(0);
     unplug_nth(1);
     teardown_three();
 }
 
-/* The second device's IOMMU is another, which tracks; the third finds the one that fits. */
+/* The second device's IOMMU is another; the third finds the one that fits. */
+static void test_refused(void)
+{
+    setup_three();
+    sims[1]->iommu = sims[2]->iommu = 1;
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_true(plug_nth(i, NULL));
+    }
+    assert_calls("IOMMU_IOAS_ALLOC = 1; IOMMU_HWPT_ALLOC 2 1 flags 0 = 3; ATTACH 3; ATTACH 3; "
+                 "IOMMU_HWPT_ALLOC 4 1 flags 0 = 5; ATTACH 5; ATTACH 3; ATTACH 5");
+    for (unsigned i = 0; i < 3; i++) {
+        unplug_nth(i);
+    }
+    teardown_three();
+}
+
+/* One whose IOMMU tracks what it writes goes where that is done, even if it fits elsewhere. */
 static void test_mixed(void)
 {
     setup_three();
@@ -137,8 +115,8 @@ static void test_mixed(void)
     for (unsigned i = 0; i < 3; i++) {
         g_assert_true(plug_nth(i, NULL));
     }
-    assert_calls("IOMMU_IOAS_ALLOC = 1; IOMMU_HWPT_ALLOC 2 1 flags 0 = 3; ATTACH 3; ATTACH 3; "
-                 "IOMMU_HWPT_ALLOC 4 1 flags 2 = 5; ATTACH 5; ATTACH 3; ATTACH 5");
+    assert_calls("IOMMU_IOAS_ALLOC = 1; IOMMU_HWPT_ALLOC 2 1 flags 0 = 3; ATTACH 3; "
+                 "IOMMU_HWPT_ALLOC 4 1 flags 2 = 5; ATTACH 5; ATTACH 5");
     unplug_nth(1);
     unplug_nth(2);
     assert_calls("DETACH; close device; DETACH; IOMMU_DESTROY 5; close device");
@@ -232,6 +210,7 @@ static void test_each_call_fails(void)
 static void add_tests(void)
 {
     g_test_add_func("/vfio/domains/shared", test_shared);
+    g_test_add_func("/vfio/domains/refused", test_refused);
     g_test_add_func("/vfio/domains/mixed", test_mixed);
     g_test_add_func("/vfio/domains/query", test_query);
     g_test_add_func("/vfio/domains/mdev", test_mdev);

@@ -19,6 +19,8 @@ MSIMessage last_sent;
 char *sysfs;
 static char *sysfs_top;
 SimDevice *sim;
+SimDevice *sims[3];
+PCIDevice *devices[3];
 
 static void set_line(int gsi, bool level)
 {
@@ -209,6 +211,46 @@ void assert_plug_fails(const char *more, const char *why)
     g_assert_null(strchr(err->message, '\n'));
     g_assert_cmpuint(sim_open_things(), ==, 0);
 }
+
+/* ---- three devices ---- */
+
+void setup_three(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        sims[i] = sim_device_new(7 + i);
+        pci_set_word(sims[i]->config, 0x1234);
+        sims[i]->flags = VFIO_DEVICE_FLAGS_PCI;
+    }
+    g_free(sim_take_log());
+}
+
+bool plug_nth(unsigned i, GError **errp)
+{
+    g_autofree char *top = g_path_get_dirname(sysfs);
+    g_autofree char *text =
+        g_strdup_printf("vfio-pci,id=d%u,sysfsdev=%s/0000:%02x:00.0,iommufd=i0", i, top, 2 + i);
+    g_autofree char *id = g_strdup_printf("d%u", i);
+    g_autoptr(JsonObject) opts = keyval_parse(text, "driver", NULL, NULL);
+    bool ok = device_add(opts, false, errp);
+
+    devices[i] = ok ? PCI_DEVICE(object_resolve(id)) : NULL;
+    return ok;
+}
+
+void unplug_nth(unsigned i)
+{
+    device_destroy(DEVICE(g_steal_pointer(&devices[i])));
+}
+
+void teardown_three(void)
+{
+    g_assert_cmpuint(sim_open_things(), ==, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        sim_device_free(sims[i]);
+    }
+}
+
+/* ---- accesses ---- */
 
 uint32_t cfg_read(PCIDevice *dev, uint32_t addr, unsigned len)
 {

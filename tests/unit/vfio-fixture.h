@@ -60,6 +60,17 @@ PCIDevice *plug_ok(const char *more);
 void teardown(PCIDevice *dev);
 void assert_plug_fails(const char *more, const char *why);
 
+/* ---- or three, which have a config space and nothing else, so that the log is short ---- */
+
+extern SimDevice *sims[3];
+extern PCIDevice *devices[3];
+
+void setup_three(void);
+bool plug_nth(unsigned i, GError **errp);
+void unplug_nth(unsigned i);
+/* They are unplugged; nothing may be left. */
+void teardown_three(void);
+
 uint32_t cfg_read(PCIDevice *dev, uint32_t addr, unsigned len);
 void cfg_write(PCIDevice *dev, uint32_t addr, uint32_t val, unsigned len);
 void mem_write(uint64_t addr, uint32_t val);

@@ -249,7 +249,7 @@ static void two_groups(unsigned containers)
 static void test_query(void)
 {
     PCIDevice *dev;
-    JsonArray *list, *devices;
+    JsonArray *list, *members;
     JsonObject *c;
 
     setup();
@@ -263,8 +263,8 @@ static void test_query(void)
     g_assert_cmpint(json_object_get_int_member(c, "dma-avail"), ==, 65532);
     g_assert_true(json_object_get_boolean_member(c, "dirty-tracking"));
     g_assert_cmpuint(json_array_get_length(json_object_get_array_member(c, "iova-ranges")), ==, 2);
-    devices = json_object_get_array_member(c, "devices");
-    g_assert_cmpint(json_object_get_int_member(json_array_get_object_element(devices, 0), "group"),
+    members = json_object_get_array_member(c, "devices");
+    g_assert_cmpint(json_object_get_int_member(json_array_get_object_element(members, 0), "group"),
                     ==, 12);
     json_array_unref(list);
     end(dev);

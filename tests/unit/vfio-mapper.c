@@ -3,15 +3,18 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "core/runstate.h"
+#include "hw/vfio/container.h"
 #include "tests/unit/vfio-fixture.h"
 #include "util/error.h"
 #include "util/keyval.h"
 #include "util/linux-iommufd.h"
 
 static const HostCalls *kernel;
-static gint mapped, refuse; /* atomic */
+static gint mapped, refuse, refuse_at; /* atomic; the last: the n-th map from now on */
 static int mapped_at_master = -1;
 
 /* Slow enough for the guest to come first. */
@@ -23,7 +26,8 @@ static int slow_ioctl(int fd, unsigned long request, void *arg)
     if (map) {
         g_usleep(20000);
     }
-    if (map && g_atomic_int_get(&refuse)) {
+    if (map && (g_atomic_int_get(&refuse) ||
+                (g_atomic_int_get(&refuse_at) && g_atomic_int_dec_and_test(&refuse_at)))) {
         errno = ENOMEM;
         return -1;
     }
@@ -45,9 +49,11 @@ static ssize_t watched_pwrite(int fd, const void *buf, size_t len, off_t offset)
 }
 
 /* Another iommufd object, which does not wait. */
+static const char *object = "iommufd,id=i1";
+
 static PCIDevice *plug_slow(HostCalls *slow, GError **errp)
 {
-    g_autoptr(JsonObject) opts = keyval_parse("iommufd,id=i1", "qom-type", NULL, NULL);
+    g_autoptr(JsonObject) opts = keyval_parse(object, "qom-type", NULL, NULL);
 
     setup();
     g_assert_true(user_object_add(opts, NULL));
@@ -90,6 +96,103 @@ static void test_early_end(void)
 
     end(plug_slow(&slow, NULL));
     g_assert_cmpint(mapped, <, 3);
+}
+
+/* Several threads share the work: each piece is done, and once. */
+static void test_threads(void)
+{
+    HostCalls slow;
+    PCIDevice *dev;
+    VFIOContainer *c;
+
+    object = "iommufd,id=i1,x-map-threads=4";
+    dev = plug_slow(&slow, NULL);
+    c = vfio_containers->pdata[0];
+    g_assert_cmpuint(c->map_threads, ==, 4);
+    while (vfio_mapper_populated(c->mapper) < 2 * 64 * MiB) {
+        g_usleep(1000);
+    }
+    g_usleep(1000);
+    g_assert_cmpuint(vfio_mapper_populated(c->mapper), ==, 2 * 64 * MiB);
+    cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MASTER, 2);
+    g_assert_null(c->mapper);
+    g_assert_cmpint(mapped, ==, 3);
+    end(dev);
+    object = "iommufd,id=i1";
+}
+
+#define SMALL_SIZE (1280 * MiB)
+
+/* Memory without huge pages. */
+static void add_small(MemoryRegion *mr, RAMBlock *block)
+{
+    *block = (RAMBlock) {
+        .idstr = (char *)"small",
+        .host =
+            mmap(NULL, SMALL_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+        .size = SMALL_SIZE,
+        .page_size = 4096,
+        .fd = memfd_create("small", MFD_CLOEXEC),
+        .shared = true,
+    };
+    g_assert_true(block->host != MAP_FAILED);
+    memory_region_init_ram(mr, NULL, "small", block, 0, SMALL_SIZE);
+    memory_region_add_child(address_space_memory.root, 1ULL << 32, mr, 1);
+    object = "iommufd,id=i1,x-map-threads=3";
+}
+
+static void remove_small(MemoryRegion *mr, RAMBlock *block)
+{
+    object = "iommufd,id=i1";
+    memory_region_del_child(address_space_memory.root, mr);
+    memory_region_fini(mr);
+    munmap(block->host, SMALL_SIZE);
+    close(block->fd);
+}
+
+/* It is mapped in parts by several threads, and unmapped as a whole. */
+static void test_small_pages(void)
+{
+    g_autofree char *log = NULL;
+    MemoryRegion mr;
+    RAMBlock block;
+    HostCalls slow;
+    PCIDevice *dev;
+
+    add_small(&mr, &block);
+    dev = plug_slow(&slow, NULL);
+    cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MASTER, 2);
+    g_assert_cmpint(mapped, ==, 3 + 5);
+    g_free(sim_take_log());
+    end(dev);
+    log = sim_take_log();
+    g_assert_nonnull(strstr(log, "IOMMU_IOAS_UNMAP 1 0x100000000+0x50000000"));
+    end(plug_slow(&slow, NULL)); /* it goes early */
+    remove_small(&mr, &block);
+}
+
+/* One part fails: the reason comes out, and nothing is left. */
+static void test_small_pages_fail(void)
+{
+    MemoryRegion mr;
+    RAMBlock block;
+    HostCalls slow;
+    PCIDevice *dev;
+
+    if (!g_test_subprocess()) {
+        g_test_trap_subprocess(NULL, 0, G_TEST_SUBPROCESS_DEFAULT);
+        g_test_trap_assert_passed();
+        g_test_trap_assert_stderr("*cannot map guest memory 'small' at 0x1?0000000-0x1?fffffff for "
+                                  "DMA: i1: IOMMU_IOAS_MAP_FILE*Cannot allocate memory*");
+        return;
+    }
+    add_small(&mr, &block);
+    g_atomic_int_set(&refuse_at, 6);
+    dev = plug_slow(&slow, NULL);
+    g_assert_false(vfio_device_dma_ready(vfio_devices->pdata[0]));
+    g_assert_cmpint(mapped, <, 3 + 5);
+    end(dev);
+    remove_small(&mr, &block);
 }
 
 /* A change of guest memory finds all that was there before it mapped. */
@@ -159,6 +262,9 @@ static void add_tests(void)
 {
     g_test_add_func("/vfio/mapper/master", test_master);
     g_test_add_func("/vfio/mapper/early-end", test_early_end);
+    g_test_add_func("/vfio/mapper/threads", test_threads);
+    g_test_add_func("/vfio/mapper/small-pages", test_small_pages);
+    g_test_add_func("/vfio/mapper/small-pages-fail", test_small_pages_fail);
     g_test_add_func("/vfio/mapper/change", test_change);
     g_test_add_func("/vfio/mapper/failure", test_failure);
     g_test_add_func("/vfio/mapper/hotplug", test_hotplug);

@@ -15,7 +15,7 @@
 
 static SimSlot slot;
 static SimDevice *first; /* `sim` is the second */
-static PCIDevice *devices[2];
+static PCIDevice *functions[2];
 
 static void slot_begin(void)
 {
@@ -83,17 +83,17 @@ static void plug_two(void)
     sim->minor = 8;
     sim->flags = first->flags;
     slot_add();
-    devices[0] = plug_ok("");
-    devices[1] = plug_second();
+    functions[0] = plug_ok("");
+    functions[1] = plug_second();
     g_free(sim_take_log());
 }
 
 static void unplug_two(void)
 {
     g_assert_cmpuint(first->rude_resets + sim->rude_resets, ==, 0);
-    device_destroy(DEVICE(devices[0]));
+    device_destroy(DEVICE(functions[0]));
     sim_device_free(first);
-    slot_end(devices[1]);
+    slot_end(functions[1]);
 }
 
 /* ---- */
@@ -151,8 +151,8 @@ static void test_hand_over(void)
     teardown(dev);
 
     plug_two();
-    use(devices[0]);
-    use(devices[1]);
+    use(functions[0]);
+    use(functions[1]);
     devices_reset();
     g_free(log);
     log = resets();
@@ -270,9 +270,9 @@ static void test_slot(void)
     has_run();
     plug_two();
     for (unsigned round = 1; round < 3; round++) {
-        use(devices[0]);
-        use(devices[1]);
-        map_bar0(devices[1]);
+        use(functions[0]);
+        use(functions[1]);
+        map_bar0(functions[1]);
         devices_reset();
         g_assert_cmpuint(first->hot_resets, ==, round);
         g_assert_cmpuint(sim->hot_resets, ==, round);
@@ -282,24 +282,24 @@ static void test_slot(void)
     g_free(sim_take_log());
 
     /* One alone is quiet, and the other one undisturbed, until that is reset too. */
-    use(devices[0]);
-    use(devices[1]);
-    device_reset(devices[0]);
+    use(functions[0]);
+    use(functions[1]);
+    device_reset(functions[0]);
     g_assert_cmpuint(sim->hot_resets, ==, 2);
     g_assert_cmphex(pci_get_word(sim->config + PCI_COMMAND), !=, 0);
     g_assert_cmphex(pci_get_word(first->config + PCI_COMMAND), ==, 0);
-    device_reset(devices[1]);
+    device_reset(functions[1]);
     g_assert_cmpuint(sim->hot_resets, ==, 3);
 
     /* Quiet once, but in use again: it must not be taken along. */
-    use(devices[0]);
-    use(devices[1]);
-    device_reset(devices[0]);
-    use(devices[0]);
-    device_reset(devices[1]);
+    use(functions[0]);
+    use(functions[1]);
+    device_reset(functions[0]);
+    use(functions[0]);
+    device_reset(functions[1]);
     g_assert_cmpuint(first->hot_resets, ==, 3);
     g_assert_cmphex(pci_get_word(first->config + PCI_COMMAND), !=, 0);
-    g_assert_false(warned(devices[0]) || warned(devices[1]));
+    g_assert_false(warned(functions[0]) || warned(functions[1]));
     unplug_two();
 }
 
@@ -310,12 +310,12 @@ static void test_slot_mixed(void)
 
     has_run();
     plug_two();
-    device_destroy(DEVICE(devices[1]));
+    device_destroy(DEVICE(functions[1]));
     sim->flags |= VFIO_DEVICE_FLAGS_RESET;
     pci_set_long(sim->config + DEVCAP, PCI_EXP_DEVCAP_FLR);
-    devices[1] = plug_second();
-    use(devices[0]);
-    use(devices[1]);
+    functions[1] = plug_second();
+    use(functions[0]);
+    use(functions[1]);
     g_free(sim_take_log());
     devices_reset();
     log = resets();
@@ -356,8 +356,8 @@ static void test_each_call_fails(void)
     has_run();
     for (unsigned nth = 1; failed; nth++) {
         plug_two();
-        use(devices[0]);
-        use(devices[1]);
+        use(functions[0]);
+        use(functions[1]);
         sim_fail(nth);
         devices_reset();
         failed = sim_failed();

@@ -36,6 +36,9 @@ typedef struct VFIORegion {
     bool failed;        /* an access failed, and it was said once */
 } VFIORegion;
 
+/* Who knows which guest pages a device has written. */
+typedef enum { VFIO_DIRTY_UNKNOWN, VFIO_DIRTY_IOMMU, VFIO_DIRTY_DEVICE } VFIODirtySource;
+
 /* Which device, and how it is reached. */
 typedef struct VFIODeviceRef {
     const char *sysfs; /* its folder in sysfs, or */
@@ -59,9 +62,10 @@ typedef struct VFIODevice {
     IOMMUFDBackend *iommufd;               /* NULL: not connected, or reached by its group */
     VFIOGroup *group;                      /* NULL: not connected, or reached by its cdev */
     VFIOContainer *container;
-    VFIODomain *domain; /* of the container; NULL: none of its own */
-    bool accel_told;    /* the accelerator has the cdev */
-    bool no_dmabuf;     /* the kernel does not give out parts of its regions */
+    VFIODomain *domain;           /* of the container; NULL: none of its own */
+    bool accel_told;              /* the accelerator has the cdev */
+    bool no_dmabuf;               /* the kernel does not give out parts of its regions */
+    VFIODirtySource dirty_source; /* while tracking is on */
 } VFIODevice;
 
 /*
@@ -79,6 +83,11 @@ void vfio_device_detach(VFIODevice *dev);
  * will be, and the process is about to end.
  */
 bool vfio_device_dma_ready(VFIODevice *dev);
+/*
+ * Who tracks the device's writes, or would if tracking were switched on; VFIO_DIRTY_UNKNOWN: nobody, and
+ * all of guest memory counts as dirty all the time.
+ */
+VFIODirtySource vfio_device_dirty_source(VFIODevice *dev);
 
 /*
  * VFIO_DEVICE_RESET, for a device with VFIO_DEVICE_FLAGS_RESET.  May sleep: what else holds the
@@ -139,7 +148,7 @@ bool vfio_disable_irqindex(VFIODevice *dev, unsigned index, GError **errp);
 
 /*
  * x-query-vfio's answer: an array of containers with their addresses, extents, bytes (all, those
- * that have pages, those that are mapped), map time in microseconds, domains and devices.
+ * that have pages, those that are mapped), map time in microseconds, domains and devices, and who tracks their writes.
  */
 JsonArray *vfio_query(void);
 

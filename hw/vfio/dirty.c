@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Dirty tracking: one interface for whatever knows what devices wrote.  The kernel sets bits right
+ * in the bitmaps of RAM blocks, so a pass costs one call an extent and source, and no memory.  It
+ * asks for one extent at a time, because the kernel stops at the first address that is not mapped
+ * and does not say so.
+ */
+#include "hw/vfio/container.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "util/error.h"
+#include "util/hostcalls.h"
+#include "util/trace.h"
+
+#define WORD            (64 * RAM_DIRTY_PAGE) /* bytes of RAM for a word of the bitmap */
+#define MAX_LOGGED      256                   /* ranges: the least that every kernel takes */
+#define MAX_FEATURE_ARG 32
+
+/* ---- devices that log ---- */
+
+/* @arg goes to the kernel and, when it succeeds, comes back. */
+static bool device_feature(VFIODevice *dev, uint32_t flags, void *arg, size_t len)
+{
+    uint64_t buffer[(sizeof(struct vfio_device_feature) + MAX_FEATURE_ARG) / sizeof(uint64_t)];
+    struct vfio_device_feature *feature = (void *)buffer;
+
+    *feature = (struct vfio_device_feature) {
+        .argsz = (uint32_t)(sizeof(*feature) + len),
+        .flags = flags,
+    };
+    if (len) {
+        memcpy(feature->data, arg, len);
+    }
+    if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_FEATURE, feature)) {
+        return false;
+    }
+    if (len) {
+        memcpy(arg, feature->data, len);
+    }
+    return true;
+}
+
+static bool can_log(VFIODevice *dev)
+{
+    static const uint32_t needed[] = {
+        VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+        VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP,
+        VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(needed); i++) {
+        if (!device_feature(dev, VFIO_DEVICE_FEATURE_PROBE | needed[i], NULL, 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static gint compare_ranges(gconstpointer a, gconstpointer b)
+{
+    const struct vfio_device_feature_dma_logging_range *l = a, *r = b;
+
+    return l->iova < r->iova ? -1 : l->iova > r->iova;
+}
+
+/* Joins neighbours, and then what has the smaller gaps, until there are few enough. */
+static void join_ranges(GArray *ranges)
+{
+    typedef struct vfio_device_feature_dma_logging_range Range;
+    uint64_t gap = 0;
+
+    g_array_sort(ranges, compare_ranges);
+    do {
+        guint n = 0;
+
+        for (guint i = 1; i < ranges->len; i++) {
+            Range *last = &g_array_index(ranges, Range, n);
+            const Range *next = &g_array_index(ranges, Range, i);
+
+            if (next->iova - (last->iova + last->length) <= gap) {
+                last->length = next->iova + next->length - last->iova;
+            } else {
+                g_array_index(ranges, Range, ++n) = *next;
+            }
+        }
+        g_array_set_size(ranges, MIN(ranges->len, n + 1));
+        gap = gap ? gap * 2 : RAM_DIRTY_PAGE;
+    } while (ranges->len > MAX_LOGGED);
+}
+
+static bool is_guest_ram(const VFIOExtent *e)
+{
+    return e->block && !e->readonly && e->mapped;
+}
+
+static GArray *ranges_to_log(VFIOContainer *c)
+{
+    GArray *ranges =
+        g_array_new(FALSE, FALSE, sizeof(struct vfio_device_feature_dma_logging_range));
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, c->extents);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        VFIOExtent *e = value;
+        struct vfio_device_feature_dma_logging_range range = { e->iova, e->length };
+
+        e->logged = is_guest_ram(e);
+        if (e->logged) {
+            g_array_append_val(ranges, range);
+        }
+    }
+    join_ranges(ranges);
+    return ranges;
+}
+
+/* *@page becomes the larger of it and the size of the device's pages. */
+static bool log_start(VFIODevice *dev, const GArray *ranges, uint64_t *page, GError **errp)
+{
+    struct vfio_device_feature_dma_logging_control control = {
+        .page_size = RAM_DIRTY_PAGE,
+        .num_ranges = ranges->len,
+        .ranges = (uintptr_t)ranges->data,
+    };
+    bool ok = device_feature(dev, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+                             &control, sizeof(control));
+
+    *page = MAX(*page, control.page_size);
+    TRACE("vfio_device_dirty_tracking_start", "%s ranges %u: %s", dev->name, ranges->len,
+          ok ? "done" : g_strerror(errno));
+    return ok ||
+           error_set_errno(errp, errno,
+                           "vfio %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_START (%u ranges) failed",
+                           dev->name, ranges->len);
+}
+
+static void log_stop(VFIODevice *dev)
+{
+    if (!device_feature(dev, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, NULL,
+                        0)) {
+        warn_report("vfio %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP failed: %s", dev->name,
+                    g_strerror(errno));
+    }
+}
+
+static bool log_report(VFIODevice *dev, uint64_t iova, uint64_t length, uint64_t *bitmap,
+                       GError **errp)
+{
+    struct vfio_device_feature_dma_logging_report report = {
+        .iova = iova,
+        .length = length,
+        .page_size = RAM_DIRTY_PAGE,
+        .bitmap = (uintptr_t)bitmap,
+    };
+
+    return device_feature(dev, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
+                          &report, sizeof(report)) ||
+           error_set_errno(errp, errno,
+                           "vfio %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT (iova 0x%" PRIx64
+                           ", length 0x%" PRIx64 ") failed",
+                           dev->name, iova, length);
+}
+
+/* ---- queries ---- */
+
+static bool query(VFIOContainer *c, uint64_t iova, uint64_t length, bool clear, uint64_t *bitmap,
+                  GError **errp)
+{
+    if (c->dirty_iommu && !c->ops->dirty_query(c, iova, length, clear, bitmap, errp)) {
+        return false;
+    }
+    for (guint i = 0; i < c->dirty_loggers->len; i++) {
+        if (!log_report(c->dirty_loggers->pdata[i], iova, length, bitmap, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Memory for the bits of what does not start with a word of its block's bitmap; all zeroes. */
+static bool need_scratch(VFIOContainer *c, const VFIOExtent *e, GError **errp)
+{
+    uint64_t words = (e->length + WORD - 1) / WORD;
+    uint64_t *scratch;
+
+    if (e->offset % WORD == 0 || words <= c->dirty_scratch_words) {
+        return true;
+    }
+    scratch = g_try_new0(uint64_t, words);
+    if (!scratch) {
+        return error_set(errp, "no memory for the dirty pages of '%s'", e->block->idstr);
+    }
+    g_free(c->dirty_scratch);
+    c->dirty_scratch = scratch;
+    c->dirty_scratch_words = words;
+    return true;
+}
+
+/* Moves the extent's bits from the scratch memory to where they belong. */
+static void move_bits(VFIOContainer *c, const VFIOExtent *e)
+{
+    uint64_t *to = e->block->dirty + e->offset / WORD;
+    unsigned shift = e->offset % WORD / RAM_DIRTY_PAGE;
+
+    for (uint64_t i = 0; i < (e->length + WORD - 1) / WORD; i++) {
+        uint64_t word = c->dirty_scratch[i];
+
+        c->dirty_scratch[i] = 0;
+        to[i] |= word << shift;
+        if (word >> (64 - shift)) {
+            to[i + 1] |= word >> (64 - shift);
+        }
+    }
+}
+
+/*
+ * In one piece: an entry of an I/O page table that reaches over the end of a query is clean after
+ * it, and what it meant behind that end is lost.
+ */
+static bool query_extent(VFIOContainer *c, const VFIOExtent *e, bool clear, GError **errp)
+{
+    bool ok;
+
+    if (e->offset % WORD == 0) {
+        return query(c, e->iova, e->length, clear, e->block->dirty + e->offset / WORD, errp);
+    }
+    ok = need_scratch(c, e, errp) && query(c, e->iova, e->length, clear, c->dirty_scratch, errp);
+    if (c->dirty_scratch_words * WORD >= e->length) {
+        move_bits(c, e);
+    }
+    return ok;
+}
+
+/* A device's log has pages of its own, of which each is in one extent, or it is not asked. */
+static bool can_ask(const VFIOContainer *c, const VFIOExtent *e)
+{
+    return !c->dirty_all && (!c->dirty_loggers->len ||
+                             (e->logged && !((e->iova | e->length) & (c->dirty_log_page - 1))));
+}
+
+static void sync_extent(VFIOContainer *c, const VFIOExtent *e, bool clear)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!is_guest_ram(e) || !e->block->dirty) {
+        return;
+    }
+    if (can_ask(c, e) && query_extent(c, e, clear, &err)) {
+        return;
+    }
+    ram_block_set_dirty(e->block, e->offset, e->length);
+    if (err && !c->dirty_warned) {
+        c->dirty_warned = true;
+        warn_report("%s: guest memory counts as dirty: %s", c->name, err->message);
+    }
+}
+
+void vfio_container_dirty_sync(VFIOContainer *c)
+{
+    GHashTableIter iter;
+    gpointer value;
+
+    if (!c->dirty_on) {
+        return;
+    }
+    g_hash_table_iter_init(&iter, c->extents);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        sync_extent(c, value, true);
+    }
+}
+
+/* Unmapping forgets the bits anyway: no need to have the IOMMU's caches flushed for each. */
+void vfio_container_dirty_unmap(VFIOContainer *c, const VFIOExtent *e)
+{
+    if (c->dirty_on) {
+        sync_extent(c, e, false);
+    }
+}
+
+/* ---- on and off ---- */
+
+VFIODirtySource vfio_device_dirty_source(VFIODevice *dev)
+{
+    const VFIOContainer *c = dev->container;
+
+    return c->dirty_on                                              ? dev->dirty_source
+           : c->ops->dirty_tracked && c->ops->dirty_tracked(c, dev) ? VFIO_DIRTY_IOMMU
+           : can_log(dev)                                           ? VFIO_DIRTY_DEVICE
+                                                                    : VFIO_DIRTY_UNKNOWN;
+}
+
+static void find_sources(VFIOContainer *c)
+{
+    for (guint i = 0; vfio_devices && i < vfio_devices->len; i++) {
+        VFIODevice *dev = vfio_devices->pdata[i];
+
+        if (dev->container == c) {
+            dev->dirty_source = vfio_device_dirty_source(dev);
+            c->dirty_iommu |= dev->dirty_source == VFIO_DIRTY_IOMMU;
+            c->dirty_all |= dev->dirty_source == VFIO_DIRTY_UNKNOWN;
+            TRACE("vfio_dirty_source", "%s: %d", dev->name, dev->dirty_source);
+        }
+    }
+}
+
+static bool start_loggers(VFIOContainer *c, GError **errp)
+{
+    g_autoptr(GArray) ranges = ranges_to_log(c);
+
+    for (guint i = 0; vfio_devices && i < vfio_devices->len; i++) {
+        VFIODevice *dev = vfio_devices->pdata[i];
+
+        if (dev->container != c || dev->dirty_source != VFIO_DIRTY_DEVICE) {
+            continue;
+        }
+        if (!ranges->len) {
+            c->dirty_all = true; /* it cannot be told of what comes later */
+            break;
+        }
+        if (!log_start(dev, ranges, &c->dirty_log_page, errp)) {
+            return false;
+        }
+        g_ptr_array_add(c->dirty_loggers, dev);
+    }
+    return true;
+}
+
+/* A pass is to allocate nothing. */
+static bool prepare_scratch(VFIOContainer *c, GError **errp)
+{
+    GHashTableIter iter;
+    gpointer value;
+    bool ok = true;
+
+    g_hash_table_iter_init(&iter, c->extents);
+    while (ok && g_hash_table_iter_next(&iter, NULL, &value)) {
+        const VFIOExtent *e = value;
+
+        ok = !is_guest_ram(e) || need_scratch(c, e, errp);
+    }
+    return ok;
+}
+
+bool vfio_container_dirty_start(VFIOContainer *c, GError **errp)
+{
+    if (c->dirty_on) {
+        return error_set(errp, "%s: dirty tracking is on already", c->name);
+    }
+    if (!vfio_container_settle(c, errp)) {
+        return false;
+    }
+    c->dirty_iommu = c->dirty_all = c->dirty_warned = false;
+    c->dirty_log_page = RAM_DIRTY_PAGE;
+    c->dirty_loggers = g_ptr_array_new();
+    find_sources(c);
+    if (c->dirty_iommu && !c->ops->dirty_start(c, errp)) {
+        g_clear_pointer(&c->dirty_loggers, g_ptr_array_unref);
+        return false;
+    }
+    c->dirty_on = true;
+    if (!start_loggers(c, errp) || !prepare_scratch(c, errp)) {
+        vfio_container_dirty_stop(c);
+        return false;
+    }
+    return true;
+}
+
+void vfio_container_dirty_stop(VFIOContainer *c)
+{
+    if (!c->dirty_on) {
+        return;
+    }
+    c->dirty_on = false;
+    for (guint i = 0; i < c->dirty_loggers->len; i++) {
+        log_stop(c->dirty_loggers->pdata[i]);
+    }
+    g_clear_pointer(&c->dirty_loggers, g_ptr_array_unref);
+    if (c->dirty_iommu) {
+        c->ops->dirty_stop(c);
+    }
+    g_clear_pointer(&c->dirty_scratch, g_free);
+    c->dirty_scratch_words = 0;
+}
+
+void vfio_container_dirty_attached(VFIOContainer *c, VFIODevice *dev)
+{
+    if (!c->dirty_on) {
+        return;
+    }
+    dev->dirty_source = c->ops->dirty_tracked && c->ops->dirty_tracked(c, dev) ? VFIO_DIRTY_IOMMU
+                                                                               : VFIO_DIRTY_UNKNOWN;
+    c->dirty_all |= dev->dirty_source == VFIO_DIRTY_UNKNOWN;
+}
+
+void vfio_container_dirty_detached(VFIOContainer *c, VFIODevice *dev)
+{
+    if (c->dirty_on && g_ptr_array_remove(c->dirty_loggers, dev)) {
+        log_stop(dev);
+    }
+}
