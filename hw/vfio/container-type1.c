@@ -87,7 +87,6 @@ static void detach_group(VFIOContainer *c, VFIODevice *dev)
 {
     VFIOGroup *g = dev->group;
 
-    vfio_container_dirty_sync(c);
     if (!--g->attached) {
         unset_container(g);
         g->container = NULL;
@@ -365,6 +364,7 @@ bool vfio_type1_attach(VFIODevice *dev, GError **errp)
         return false;
     }
     vfio_container_prepare(c);
+    vfio_container_await_pages(c);
     ok = vfio_container_attach(c, dev, errp);
     vfio_container_put(c);
     return ok;
