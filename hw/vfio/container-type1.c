@@ -227,7 +227,8 @@ static bool map(VFIOContainer *c, uint64_t iova, uint64_t length, void *host, in
     }
     error = errno;
     if (error == ENOMEM) {
-        why = memlock = memlock_hint(length);
+        memlock = memlock_hint(length);
+        why = memlock;
     } else if (error == ENOSPC) {
         why = "; the container has as many mappings as the kernel allows (dma_entry_limit of the "
               "module vfio_iommu_type1)";
