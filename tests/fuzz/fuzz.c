@@ -251,7 +251,9 @@ static void do_reset(Input *in)
 
 static void do_assign(Input *in)
 {
-    pci_assign_resources(NULL);
+    if (resets++ < 4) {
+        pci_assign_resources(NULL);
+    }
 }
 
 static void do_fail(Input *in)

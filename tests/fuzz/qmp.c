@@ -24,9 +24,12 @@
 #include "tests/unit/vfio-fixture.h"
 #include "util/keyval.h"
 
-#define FILE_MAX (1 << 20)
-#define FDS_MAX  256
-#define CHUNK    512
+#define FILE_MAX   (1 << 20)
+#define FDS_MAX    256
+#define CHUNK      512
+#define ANSWER_MAX 1024
+
+static GString *answers; /* of the monitor, to one input */
 
 /* ---- no files ---- */
 
@@ -95,6 +98,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
     fuzz_init();
     find_folders();
+    answers = g_string_new(NULL);
     current_machine = g_object_new(test_machine_get_type(), NULL);
     signal(SIGXFSZ, SIG_IGN);
     g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &limit), ==, 0);
@@ -143,7 +147,6 @@ static int client_new(void)
     return pair[0];
 }
 
-/* Answers have no other readers. */
 static void drain(int fd)
 {
     char buf[64 * 1024];
@@ -152,7 +155,25 @@ static void drain(int fd)
     do {
         fuzz_spin();
         n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+        g_string_append_len(answers, buf, MAX(n, 0));
     } while (n > 0);
+}
+
+/* All that was said is lines of JSON; long ones take long to be read, and are lists of ours. */
+static void check_answers(void)
+{
+    g_auto(GStrv) lines = g_strsplit(answers->str, "\r\n", -1);
+
+    g_assert_true(g_str_has_suffix(answers->str, "\r\n"));
+    g_assert_true(g_utf8_validate(answers->str, (gssize)answers->len, NULL));
+    for (char **line = lines; *line; line++) {
+        if (**line && strlen(*line) < ANSWER_MAX) {
+            g_autoptr(JsonNode) node = json_from_string(*line, NULL);
+
+            g_assert_true(node && JSON_NODE_HOLDS_OBJECT(node));
+        }
+    }
+    g_string_truncate(answers, 0);
 }
 
 /* The bytes, and a descriptor with them if @with_fd. */
@@ -237,8 +258,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         send_chunk(client, bytes, n, kind >> i % 8 & 1);
     }
+    drain(client);
     close(client);
     fuzz_spin();
+    check_answers();
     monitor_cleanup();
     chardev_cleanup_all();
     destroy_all();
