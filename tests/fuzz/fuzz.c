@@ -136,7 +136,7 @@ static void config_access(PCIDevice *dev, uint32_t addr, unsigned size, bool is_
     unsigned len = 1U << size % 3;
 
     addr &= (PCIE_CONFIG_SIZE - 1) & ~(len - 1);
-    if (!dev || addr >= (PCI_DEVICE_GET_CLASS(dev)->express ? PCIE_CONFIG_SIZE : PCI_CONFIG_SIZE)) {
+    if (!dev || addr >= dev->config_size) {
         return;
     }
     if (is_write) {
