@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A client that sends a QMP monitor what it likes.  The machine has a root port, and a device of
- * the simulated kernel to be plugged into it ("sysfsdev":"d").  Nothing outside is touched: files are
- * not opened (the linker puts our open() in the place of libc's), and memory is small (a limit on
- * the size of files, which memory backends are).
+ * the simulated kernel to be plugged into it ("sysfsdev":"d").  Nothing outside is touched: files
+ * are not opened (the linker puts our open() in the place of libc's), and memory is small (a limit
+ * on the size of files, which memory backends are).
  */
 #include <errno.h>
 #include <fcntl.h>
