@@ -70,7 +70,7 @@ bool fuzz_plug(uint8_t choice)
         "",
         ",x-no-mmap=on",
         ",x-msix-relocation=bar4",
-        ",x-msix-relocation=auto,x-no-kvm-msix=on",
+        ",x-msix-relocation=bar5,x-no-kvm-msix=on",
         ",x-no-kvm-intx=on,x-no-kvm-msi=on",
         ",rombar=0,ats=off",
         ",x-msix-relocation=bar0,x-no-mmap=on",
