@@ -25,6 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (kind & 4) {
         sim_region_set(sim, 0, BAR0_SIZE, RW);
+        sim_region_set(sim, VFIO_PCI_ROM_REGION_INDEX, 0x1800, VFIO_REGION_INFO_FLAG_READ);
     }
     if (kind & 8) {
         sim->flags &= ~(uint32_t)VFIO_DEVICE_FLAGS_RESET;

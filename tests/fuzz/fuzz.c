@@ -206,6 +206,34 @@ static void do_memory_read(Input *in)
     do_memory(in, false);
 }
 
+/* The ways that a guest takes to configuration space: ECAM, and the two ports. */
+static void do_bus(Input *in)
+{
+    uint32_t at = (uint32_t)input_take(in, 3), address = 0x80000000 | (at & 0xfffffc);
+    uint64_t val = input_take(in, 4);
+    unsigned len = 1U << (at >> 20) % 4;
+    bool is_write = at >> 22 & 1;
+
+    if (at >> 23) {
+        address_space_rw(&address_space_memory, 0xe0000000 + (at & 0xfffff), &val, len, is_write);
+    } else {
+        address_space_rw(&address_space_io, 0xcf8, &address, 4, true);
+        address_space_rw(&address_space_io, 0xcfc + (at & 3), &val, len, is_write);
+    }
+}
+
+/* The guest has served its interrupt, which KVM tells. */
+static void do_eoi(Input *in)
+{
+    for (guint i = 0; i < bindings->len; i++) {
+        int fd = g_array_index(bindings, Binding, i).resample;
+
+        if (fd >= 0) {
+            host_eventfd_signal(fd);
+        }
+    }
+}
+
 static void do_map_bars(Input *in)
 {
     PCIDevice *dev = device("d0");
@@ -213,6 +241,7 @@ static void do_map_bars(Input *in)
     if (dev) {
         map_bar0(dev);
         cfg_write(dev, PCI_BASE_ADDRESS_2, 0xc000, 4);
+        cfg_write(dev, PCI_ROM_ADDRESS, (uint32_t)BAR0_AT + BAR0_SIZE + PCI_ROM_ADDRESS_ENABLE, 4);
         cfg_write(dev, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
     }
 }
@@ -294,10 +323,11 @@ static void do_dma(Input *in)
 void fuzz_guest(Input *in)
 {
     static void (*const all[])(Input * in) = {
-        do_config_write, do_config_read, do_register,   do_register,   do_register, do_memory_write,
-        do_memory_read,  do_map_bars,    do_msix_entry, do_msix_entry, do_fire,     do_notify,
-        do_spin,         do_reset,       do_assign,     do_fail,       do_unplug,   do_plug,
-        do_run,          do_dma,         do_port,       do_port,
+        do_config_write, do_config_read, do_register, do_register,   do_register,
+        do_memory_write, do_memory_read, do_map_bars, do_msix_entry, do_msix_entry,
+        do_fire,         do_notify,      do_spin,     do_reset,      do_assign,
+        do_fail,         do_unplug,      do_plug,     do_run,        do_dma,
+        do_port,         do_port,        do_bus,      do_bus,        do_eoi,
     };
 
     resets = 0;
