@@ -55,7 +55,9 @@ JsonObject *monitor_version(void)
 static void send_object(MonitorQMP *mon, JsonObject *message)
 {
     g_autoptr(JsonNode) node = node_of_object(json_object_ref(message));
-    g_autofree char *text = json_to_string(node, mon->pretty);
+    g_autofree char *raw = json_to_string(node, mon->pretty);
+    /* A name from a command line, or what the JSON parser complains of, may be any bytes. */
+    g_autofree char *text = g_utf8_make_valid(raw, -1);
     g_autofree char *line = g_strconcat(text, "\r\n", NULL);
 
     TRACE("monitor_qmp_respond", "%s %s", chardev_id(mon->chr), text);
@@ -224,20 +226,35 @@ static void handle_request(MonitorQMP *mon, JsonNode *node)
     send_object(mon, answer);
 }
 
-/* "1e999" is good JSON, but what the parser makes of it cannot be written down again. */
-static bool all_finite(JsonNode *node)
+static const char *value_fault(JsonNode *node)
 {
+    GType type = json_node_get_value_type(node);
+
+    if (type == G_TYPE_DOUBLE && !isfinite(json_node_get_double(node))) {
+        return "number out of range";
+    }
+    if (type == G_TYPE_STRING && !g_utf8_validate(json_node_get_string(node), -1, NULL)) {
+        return "string is not valid Unicode";
+    }
+    return NULL;
+}
+
+/*
+ * "1e999" and "\ud800" are good JSON, but what the parser makes of them cannot be written down
+ * again.  NULL: all can.
+ */
+static const char *fault(JsonNode *node)
+{
+    const char *found = NULL, *name;
+
     if (JSON_NODE_HOLDS_VALUE(node)) {
-        return json_node_get_value_type(node) != G_TYPE_DOUBLE ||
-               isfinite(json_node_get_double(node));
+        return value_fault(node);
     }
     if (JSON_NODE_HOLDS_ARRAY(node)) {
         JsonArray *array = json_node_get_array(node);
 
-        for (guint i = 0; i < json_array_get_length(array); i++) {
-            if (!all_finite(json_array_get_element(array, i))) {
-                return false;
-            }
+        for (guint i = 0; !found && i < json_array_get_length(array); i++) {
+            found = fault(json_array_get_element(array, i));
         }
     }
     if (JSON_NODE_HOLDS_OBJECT(node)) {
@@ -245,13 +262,11 @@ static bool all_finite(JsonNode *node)
         JsonNode *member;
 
         json_object_iter_init(&iter, json_node_get_object(node));
-        while (json_object_iter_next(&iter, NULL, &member)) {
-            if (!all_finite(member)) {
-                return false;
-            }
+        while (!found && json_object_iter_next(&iter, &name, &member)) {
+            found = g_utf8_validate(name, -1, NULL) ? fault(member) : "name is not valid Unicode";
         }
     }
-    return true;
+    return found;
 }
 
 static void handle_frame(const char *text, const char *error, void *opaque)
@@ -269,8 +284,8 @@ static void handle_frame(const char *text, const char *error, void *opaque)
         if (!node) {
             error_set(&err, "JSON parse error, %s",
                       parse_err ? parse_err->message : "expecting value");
-        } else if (!all_finite(node)) {
-            error_set(&err, "JSON parse error, number out of range");
+        } else if (fault(node)) {
+            error_set(&err, "JSON parse error, %s", fault(node));
         }
     }
     if (err) {

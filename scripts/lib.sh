@@ -9,6 +9,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${VIADUCT_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/viaduct}
 mkdir -p "$cache"
 
+# How meson builds the fuzz targets, with clang.
+fuzz_options=(-Dwerror=true -Dfuzz=true -Db_lundef=false -Db_sanitize=address,undefined)
+
 say() { printf '%s\n' "$*" >&2; }
 die() { say "${0##*/}: $*"; exit 1; }
 

@@ -316,6 +316,10 @@ static void test_bad_json(void)
         "[1,,2]",
         "{'a':tru}",
         "{\"execute\":\"stop\",\"id\":[1e999]}",
+        "{\"execute\":\"stop\",\"id\":[\"\\ud800\"]}",
+        "{\"execute\":\"\\ud800\"}",
+        "{\"\\ud800\":1}",
+        "{\"a\":\"\\ud800\" \"b\"}",
     };
     Client c;
 

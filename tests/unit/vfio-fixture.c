@@ -95,7 +95,8 @@ static void no_vcpus(void)
 {
 }
 
-static const AccelOps accel_ops = { .pause_vcpus = no_vcpus,
+static const AccelOps accel_ops = { .name = "kvm",
+                                    .pause_vcpus = no_vcpus,
                                     .resume_vcpus = no_vcpus,
                                     .device_fd_add = device_fd_add,
                                     .device_fd_del = device_fd_del };
@@ -385,21 +386,31 @@ static void remove_tree(const char *path)
     g_remove(path);
 }
 
-int vfio_test_run(int argc, char **argv, void (*add)(void))
+void vfio_fixture_begin(void)
 {
-    int ret;
-
-    g_test_init(&argc, &argv, NULL);
     make_machine();
     sysfs_top = g_dir_make_tmp("viaduct-vfio-XXXXXX", NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(in_sysfs); i++) {
         g_free(make_sysfs_device(in_sysfs[i].name, in_sysfs[i].minor, 12 + i));
     }
     sysfs = g_build_filename(sysfs_top, in_sysfs[0].name, NULL);
+}
+
+void vfio_fixture_end(void)
+{
+    remove_tree(sysfs_top);
+    g_clear_pointer(&sysfs_top, g_free);
+    g_clear_pointer(&sysfs, g_free);
+}
+
+int vfio_test_run(int argc, char **argv, void (*add)(void))
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    vfio_fixture_begin();
     add();
     ret = g_test_run();
-    remove_tree(sysfs_top);
-    g_free(sysfs_top);
-    g_free(sysfs);
+    vfio_fixture_end();
     return ret;
 }

@@ -34,6 +34,9 @@ char *make_sysfs_device(const char *name, unsigned minor, unsigned group);
 
 /* Sets all up, lets @add register the tests, runs them; main()'s status. */
 int vfio_test_run(int argc, char **argv, void (*add)(void));
+/* Or only what stands around the tests: the machine, and sysfs. */
+void vfio_fixture_begin(void);
+void vfio_fixture_end(void);
 
 /* ---- what stands for KVM ---- */
 
