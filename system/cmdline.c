@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "accel/x86.h"
 #include "core/device.h"
 #include "system/help.h"
 #include "system/smp.h"
@@ -148,7 +149,7 @@ static bool take_accel(Options *o, const OptionDesc *desc, const char *arg, GErr
         return false;
     }
     if (help) {
-        printf("Accelerators supported:\nkvm\n");
+        help_accels();
         o->done = true;
         return true;
     }
@@ -157,8 +158,9 @@ static bool take_accel(Options *o, const OptionDesc *desc, const char *arg, GErr
         !keyval_get_str(opts, "kernel-irqchip", &irqchip, errp)) {
         return false;
     }
-    if (!name || !g_str_equal(name, "kvm")) {
-        return error_set(errp, "invalid accelerator %s: there is kvm only", name ?: "");
+    o->accel = x86_accel_find(name ?: "");
+    if (!o->accel) {
+        return error_set(errp, "invalid accelerator %s: there are kvm and qtest", name ?: "");
     }
     return g_str_equal(irqchip, "on") ||
            error_set(errp, "kernel-irqchip=%s is not supported, only on", irqchip);
@@ -325,7 +327,7 @@ static const OptionDesc table[] = {
     SET("machine", "[type=]NAME[,PROP=VALUE...]", "the machine; -machine help lists them",
         keep_machine, machines),
     SET("M", "NAME", "short for -machine", keep_machine, machines),
-    OPT("accel", "kvm", "the accelerator", take_accel),
+    OPT("accel", "kvm|qtest", "the accelerator; with qtest no vCPU runs", take_accel),
     NOTHING("enable-kvm"),
     OPT("cpu", "MODEL[,+FLAG][,-FLAG]", "the CPU; -cpu help", take_cpu),
     OPT("smp", "[cpus=]N[,sockets=N][,dies=N][,cores=N][,threads=N]", "vCPUs and their topology",
@@ -353,6 +355,10 @@ static const OptionDesc table[] = {
     SET("qmp", "DEV", "a QMP monitor: unix:PATH,server=on,wait=off, tcp:..., stdio", keep,
         monitors),
     SET("qmp-pretty", "DEV", "the same, its output indented", keep, monitors),
+    SET("qtest", "DEV", "where a test plays the guest, by QEMU's qtest protocol", set_string,
+        qtest),
+    SET("qtest-log", "FILE", "what is said there, none: nothing (default: stderr)", set_string,
+        qtest_log),
     ONLY("monitor", "none|null"),
     ONLY("parallel", "none|null"),
     FLAG("nographic", "no display, and the first serial port on stdio", nographic),
@@ -424,6 +430,9 @@ static bool check_together(const Options *o, GError **errp)
         return error_set(errp, "-%s only allowed with -kernel option",
                          o->initrd ? "initrd" : "append");
     }
+    if (o->qtest_log && !o->qtest) {
+        return error_set(errp, "-qtest-log only allowed with -qtest option");
+    }
     if (o->daemonize && o->nographic) {
         return error_set(errp, "-nographic cannot be used with -daemonize");
     }
@@ -469,6 +478,7 @@ Options *options_new(void)
     o->serials = new_uses();
     o->monitors = new_uses();
     o->devices = new_uses();
+    o->accel = x86_accels[0];
     o->smp = (SMPOptions) { 1, 1, 1, 1, 1, 1 };
     return o;
 }

@@ -110,7 +110,7 @@ static void test_refused(void)
     refuse("--nosuch", "--nosuch: invalid option");
     refuse("-kernel", "-kernel: requires an argument");
     refuse("disk.img", "disk.img: disk images are not supported");
-    refuse("-accel tcg", "-accel tcg: invalid accelerator tcg: there is kvm only");
+    refuse("-accel tcg", "-accel tcg: invalid accelerator tcg: there are kvm and qtest");
     refuse("-accel kvm,kernel-irqchip=off",
            "-accel kvm,kernel-irqchip=off: kernel-irqchip=off is not supported, only on");
     refuse("-display gtk", "-display gtk: not supported; the only form there is: -display none");
