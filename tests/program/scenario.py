@@ -13,9 +13,10 @@ IOMMUFD = ["-object", "iommufd,id=i0"]
 ROOT_PORT = ["-device", "pcie-root-port,id=rp,addr=4.0,chassis=1"]
 
 
-def card(name, minor, more=""):
+def card(name, minor, more="", properties={"iommufd": "i0"}):
     """-device, on the root bus."""
-    return ["-device", f"vfio-pci,id={name},iommufd=i0,sysfsdev={{dev{minor}}}{more}"]
+    more += "".join(f",{key}={value}" for key, value in properties.items())
+    return ["-device", f"vfio-pci,id={name},sysfsdev={{dev{minor}}}{more}"]
 
 
 def bar0(vm, bus, slot):

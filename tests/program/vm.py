@@ -60,6 +60,10 @@ def sysfs_device(top, name, minor):
     os.makedirs(cdev)
     with open(os.path.join(cdev, "dev"), "w") as file:
         file.write(f"{MAJOR}:{minor}\n")
+    group = os.path.join(top, "groups", str(minor))
+    os.makedirs(os.path.join(group, "devices"))
+    os.symlink(folder, os.path.join(group, "devices", name))
+    os.symlink(group, os.path.join(folder, "iommu_group"))
     return folder
 
 

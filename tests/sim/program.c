@@ -98,6 +98,16 @@ static void __attribute__((noreturn)) bad(const char *name, const char *text)
     exit(2);
 }
 
+/* Where the script's folder for sysfs has it: 0000:MINOR:00.0, in a group of that number. */
+static void name_device(SimDevice *dev, unsigned minor, unsigned iommu)
+{
+    g_autofree char *name = g_strdup_printf("0000:%02x:00.0", minor);
+
+    dev->name = g_intern_string(name);
+    dev->group = minor;
+    dev->iommu = iommu;
+}
+
 static void make_one(const char *text)
 {
     g_auto(GStrv) parts = g_strsplit(text, "=", 2);
@@ -109,7 +119,7 @@ static void make_one(const char *text)
             if (sscanf(parts[1], "%u/%u", &minor, &iommu) < 1) {
                 break;
             }
-            kinds[i].make(minor)->iommu = iommu;
+            name_device(kinds[i].make(minor), minor, iommu);
             return;
         }
     }
