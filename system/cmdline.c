@@ -138,6 +138,27 @@ static bool keep_device(Options *o, const OptionDesc *desc, const char *arg, GEr
     return keep_typed(o, desc, arg, "driver", TYPE_DEVICE, help_devices, errp);
 }
 
+/* QEMU tries one after the other; here each would do where it can be asked for at all. */
+static bool choose_accel(Options *o, const char *name, GError **errp)
+{
+    const X86Accel *found = x86_accel_find(name);
+
+    if (!found) {
+        return error_set(errp, "invalid accelerator %s: there are kvm and qtest", name);
+    }
+    if (o->accel && o->accel != found) {
+        return error_set(errp, "the accelerator is %s already: there can be one only",
+                         o->accel->name);
+    }
+    o->accel = found;
+    return true;
+}
+
+static bool take_enable_kvm(Options *o, const OptionDesc *desc, const char *arg, GError **errp)
+{
+    return choose_accel(o, "kvm", errp);
+}
+
 static bool take_accel(Options *o, const OptionDesc *desc, const char *arg, GError **errp)
 {
     g_autoptr(JsonObject) opts = NULL;
@@ -158,9 +179,8 @@ static bool take_accel(Options *o, const OptionDesc *desc, const char *arg, GErr
         !keyval_get_str(opts, "kernel-irqchip", &irqchip, errp)) {
         return false;
     }
-    o->accel = x86_accel_find(name ?: "");
-    if (!o->accel) {
-        return error_set(errp, "invalid accelerator %s: there are kvm and qtest", name ?: "");
+    if (!choose_accel(o, name ?: "", errp)) {
+        return false;
     }
     return g_str_equal(irqchip, "on") ||
            error_set(errp, "kernel-irqchip=%s is not supported, only on", irqchip);
@@ -328,7 +348,7 @@ static const OptionDesc table[] = {
         keep_machine, machines),
     SET("M", "NAME", "short for -machine", keep_machine, machines),
     OPT("accel", "kvm|qtest", "the accelerator; with qtest no vCPU runs", take_accel),
-    NOTHING("enable-kvm"),
+    OPT("enable-kvm", NULL, "the same as -accel kvm", take_enable_kvm),
     OPT("cpu", "MODEL[,+FLAG][,-FLAG]", "the CPU; -cpu help", take_cpu),
     OPT("smp", "[cpus=]N[,sockets=N][,dies=N][,cores=N][,threads=N]", "vCPUs and their topology",
         take_smp),
@@ -478,7 +498,6 @@ Options *options_new(void)
     o->serials = new_uses();
     o->monitors = new_uses();
     o->devices = new_uses();
-    o->accel = x86_accels[0];
     o->smp = (SMPOptions) { 1, 1, 1, 1, 1, 1 };
     return o;
 }

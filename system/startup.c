@@ -385,7 +385,7 @@ bool system_start(const Options *o, GError **errp)
         chardev_refuse_stdio("cannot use stdio with -daemonize");
     }
     memory_init();
-    x86_accel = o->accel;
+    x86_accel = o->accel ?: x86_accels[0];
     return foreach_use(o->add_fds, add_fd, errp) && foreach_use(o->add_fds, close_added_fd, errp) &&
            make_machine(o, errp) && foreach_use(o->objects, add_object, errp) &&
            configure_machine(o, errp) && foreach_use(o->chardevs, add_chardev, errp) &&

@@ -22,7 +22,7 @@ typedef struct SMPOptions {
 typedef struct Options {
     /* of OptionUse */
     GArray *machines, *add_fds, *objects, *chardevs, *serials, *monitors, *devices;
-    const struct X86Accel *accel;
+    const struct X86Accel *accel; /* NULL: not given */
     SMPOptions smp;
     uint64_t ram_size; /* bytes; 0: not given */
     const char *cpu, *kernel, *initrd, *append;

@@ -112,6 +112,8 @@ static void test_refused(void)
     refuse("-kernel", "-kernel: requires an argument");
     refuse("disk.img", "disk.img: disk images are not supported");
     refuse("-accel tcg", "-accel tcg: invalid accelerator tcg: there are kvm and qtest");
+    refuse("-accel qtest -enable-kvm",
+           "-enable-kvm: the accelerator is qtest already: there can be one only");
     refuse("-qtest-log none", "-qtest-log only allowed with -qtest option");
     refuse("-accel kvm,kernel-irqchip=off",
            "-accel kvm,kernel-irqchip=off: kernel-irqchip=off is not supported, only on");
@@ -152,11 +154,10 @@ static void test_accel(void)
     static const struct {
         const char *line, *name;
     } cases[] = {
-        { "-nodefaults", "kvm" },
+        { "-accel kvm -enable-kvm", "kvm" },
         { "-enable-kvm", "kvm" },
         { "-accel qtest", "qtest" },
         { "-accel accel=qtest,kernel-irqchip=on -qtest unix:/x -qtest-log none", "qtest" },
-        { "-accel qtest -accel kvm", "kvm" },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
