@@ -21,6 +21,7 @@ static GArray *maps; /* SimMap */
 static GString *call_log;
 static unsigned fail_in;
 static int fail_choice = -1; /* which of a call's errors; -1: EIO */
+static bool fail_on;         /* and all after it */
 static bool failed;
 /* The calls come from any thread. */
 static GRecMutex lock;
@@ -67,15 +68,21 @@ static bool must_fail(const char *call, unsigned long what, const int *errors)
     if (!fail_in || --fail_in) {
         return false;
     }
-    failed = true;
+    fail_in = fail_on;
     errno = EIO;
     if (fail_choice >= 0) {
         while (errors[n]) {
             n++;
         }
         errno = errors[(unsigned)fail_choice % n];
-        fprintf(stderr, "sim: %s 0x%lx fails: %s\n", call, what, strerrorname_np(errno));
     }
+    if (fail_choice >= 0 && !failed) {
+        int errnum = errno;
+
+        fprintf(stderr, "sim: %s 0x%lx fails: %s\n", call, what, strerrorname_np(errnum));
+        errno = errnum;
+    }
+    failed = true;
     return true;
 }
 
@@ -440,9 +447,10 @@ void sim_fail(unsigned nth)
     failed = false;
 }
 
-void sim_fail_as(unsigned nth, unsigned choice)
+void sim_fail_as(unsigned nth, unsigned choice, bool on)
 {
     sim_fail(nth);
+    fail_on = on;
     fail_choice = (int)choice;
 }
 

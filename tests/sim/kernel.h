@@ -124,9 +124,9 @@ void sim_note(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void sim_fail(unsigned nth);
 /*
  * The same with one of the errors that are plausible for the call, chosen by number, and a line on
- * stderr when it happens.
+ * stderr when it happens.  @on: so do all calls after it.
  */
-void sim_fail_as(unsigned nth, unsigned choice);
+void sim_fail_as(unsigned nth, unsigned choice, bool on);
 /* Whether it did. */
 bool sim_failed(void);
 /* Descriptors and maps of device memory that are open. */

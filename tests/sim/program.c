@@ -3,7 +3,7 @@
  * The whole program on the simulated kernel.  This file only comes before and after main():
  *
  *   VIADUCT_SIM="KIND=MINOR[/IOMMU] ..."  the devices: nvme (MSI-X), intx, mdev
- *   VIADUCT_SIM_FAIL="N[/CHOICE]"         call N of the kernel fails
+ *   VIADUCT_SIM_FAIL="N[/CHOICE[+]]"      call N of the kernel fails, and with + all after it
  *   VIADUCT_SIM_LOG=1                     at the end, the calls to the kernel if something is left
  *   SIGUSR2                               each device signals the first vector that it has on
  *
@@ -148,7 +148,7 @@ static void __attribute__((constructor)) before_main(void)
         if (sscanf(fail, "%u/%u", &nth, &choice) < 1) {
             bad("VIADUCT_SIM_FAIL", fail);
         }
-        sim_fail_as(nth, choice);
+        sim_fail_as(nth, choice, g_str_has_suffix(fail, "+"));
     }
     g_unix_signal_add(SIGUSR2, fire_all, NULL);
 }
