@@ -3,7 +3,7 @@
 
 from vm import BAR0, COMMAND, ECAM, MASTER, MEMORY, MEMORY_WINDOW, SECONDARY_BUS
 
-DEVICES = [("nvme", 7, 0), ("nvme", 8, 1), ("intx", 9, 2), ("mdev", 10, 3), ("nvme", 11, 1)]
+DEVICES = (("nvme", 7, 0), ("nvme", 8, 1), ("intx", 9, 2), ("mdev", 10, 3), ("nvme", 11, 1))
 MSIX, EXPRESS = 0x11, 0x10
 SLOT_CONTROL, SLOT_STATUS = 0x18, 0x1A
 SLOT_ON, SLOT_BLINKING, SLOT_OFF = 0x01C0, 0x02C0, 0x07C0

@@ -11,7 +11,7 @@ import sys
 
 from scenario import (DEVICES, IOMMUFD, ROOT_PORT, card, disable_msix, enable_msix, power_off,
                       power_on)
-from vm import NVME, VM, Gone
+from vm import NVME, VM, Gone, sysfs_devices
 
 program = sys.argv[1]
 CPUS = os.cpu_count() or 1
@@ -116,6 +116,7 @@ def main():
     ways, steps = BRIEFLY, range(1)
     if sys.argv[2:] == ["all"]:
         ways, steps = dict.fromkeys(WAYS, 1), range(4)
+    sysfs_devices(DEVICES)  # before there are threads
     with concurrent.futures.ThreadPoolExecutor(max_workers=CPUS) as pool:
         bad = sum(sweep(pool, way, stride, step, covered)
                   for way, stride in ways.items() for step in steps)

@@ -2,6 +2,8 @@
 """A VM of the program on the simulated kernel: its process, its QMP session, and the guest, which
 this script plays by the qtest protocol."""
 
+import functools
+import itertools
 import json
 import os
 import select
@@ -67,15 +69,27 @@ def sysfs_device(top, name, minor):
     return folder
 
 
+# One for all VMs: folders take longer to make and remove than a VM to come and go.
+folder = tempfile.TemporaryDirectory(prefix="viaduct-program-")
+numbers = itertools.count()
+
+
+@functools.cache
+def sysfs_devices(devices):
+    """Their folders by their minor numbers."""
+    return {
+        minor: sysfs_device(folder.name, f"0000:{minor:02x}:00.0", minor)
+        for _, minor, _ in devices
+    }
+
+
 class VM:
-    """Runs PROGRAM with DEVICES, a list of (kind, minor, iommu), in a folder of its own."""
+    """Runs PROGRAM with DEVICES, a tuple of (kind, minor, iommu); ARGS may name {devMINOR}."""
 
     def __init__(self, program, devices, args, fail=None):
-        self.folder = tempfile.TemporaryDirectory(prefix="viaduct-program-")
-        self.sysfs = {
-            minor: sysfs_device(self.folder.name, f"0000:{minor:02x}:00.0", minor)
-            for _, minor, _ in devices
-        }
+        self.sysfs = sysfs_devices(devices)
+        self.paths = [os.path.join(folder.name, f"{name}{next(numbers)}")
+                      for name in ("qmp", "qtest")]
         self.events, self.lines = [], []
         self.qmp = self.qtest = None
         self.serial = 0
@@ -83,23 +97,23 @@ class VM:
         env["VIADUCT_SIM"] = " ".join(f"{kind}={m}/{iommu}" for kind, m, iommu in devices)
         if fail:
             env["VIADUCT_SIM_FAIL"] = fail
-        servers = [self.listen(name) for name in ("qmp", "qtest")]
+        servers = [self.listen(path) for path in self.paths]
         self.process = subprocess.Popen(
             [program, "-nodefaults", "-accel", "qtest", "-m", "16", "-qtest-log", "none",
-             "-qmp", f"unix:{self.folder.name}/qmp",
-             "-qtest", f"unix:{self.folder.name}/qtest"]
+             "-qmp", f"unix:{self.paths[0]}", "-qtest", f"unix:{self.paths[1]}"]
             + [arg.format(**{f"dev{m}": path for m, path in self.sysfs.items()}) for arg in args],
             env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True)
         try:
             self.qmp, self.qtest = [self.accept(server) for server in servers]
         finally:
-            for server in servers:
+            for server, path in zip(servers, self.paths):
                 server.close()
+                os.unlink(path)
 
-    def listen(self, name):
+    def listen(self, path):
         server = socket.socket(socket.AF_UNIX)
-        server.bind(os.path.join(self.folder.name, name))
+        server.bind(path)
         server.listen(1)
         return server
 
@@ -205,7 +219,6 @@ class VM:
         for channel in (self.qmp, self.qtest):
             if channel:
                 channel.close()
-        self.folder.cleanup()
         return self.process.returncode, text
 
     def quit(self):
