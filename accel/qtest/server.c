@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The server of the qtest protocol.  A request is a line of words; the answer begins with OK, with
- * FAIL for what cannot be done, or with ERR for what cannot be understood.  In between come, if they
- * were asked for, lines "IRQ raise N" and "IRQ lower N".
+ * FAIL for what cannot be done, or with ERR for what cannot be understood.  In between come, if
+ * they were asked for, lines "IRQ raise N" and "IRQ lower N".
  */
 #include "qtest-int.h"
 

@@ -61,8 +61,8 @@ def test_protocol_errors():
         ("readl -1", "ERR readl: an address is wanted"),
         ("read 0 0x7fffffffffffffff", "FAIL read: a size from 1 to 16777216 is wanted, within the "
          "address space"),
-        ("read 0xffffffffffffffff 0x2", "FAIL read: a size from 1 to 16777216 is wanted, within the "
-         "address space"),
+        ("read 0xffffffffffffffff 0x2", "FAIL read: a size from 1 to 16777216 is wanted, within "
+         "the address space"),
         ("write 0 2 0x123", "ERR write: the data are wanted as 0x and two digits a byte"),
         ("write 0 1 1", "ERR write: the data are wanted as 0x and two digits a byte"),
         ("clock_step", "FAIL clock_step: the clock is the host's"),

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """sweep.py PROGRAM [all | WAY N ERROR]: one scenario again and again, in which call N of the kernel
-fails, for each N there is. Each run must end with a line that says why and status 1, or as a VM that
-answers and quits with status 0; nothing may be left open in any. "all": in all ways, and with each
-error that is plausible for the call where otherwise it is one; WAY N ERROR: that run only."""
+fails, for each N there is. Each run must end with a line that says why and status 1, or as a VM
+that answers and quits with status 0; nothing may be left open in any. "all": in all ways, and with
+each error that is plausible for the call where otherwise it is one; WAY N ERROR: that run only."""
 
 import concurrent.futures
 import os
