@@ -6,7 +6,6 @@
  * A server's socket file replaces what a dead process left there, and is removed at the end, unless
  * somebody else has put another one in its place meanwhile.
  */
-#include <fcntl.h>
 #include <gio/gunixsocketaddress.h>
 #include <glib-unix.h>
 #include <netinet/in.h>
@@ -19,6 +18,7 @@
 #include <unistd.h>
 
 #include "backends/chardev-private.h"
+#include "core/fdset.h"
 #include "util/error.h"
 #include "util/keyval.h"
 
@@ -375,20 +375,14 @@ static GSocket *open_tcp(ChardevSocket *s, const SocketOptions *o, GError **errp
 
 static GSocket *open_fd(ChardevSocket *s, const SocketOptions *o, GError **errp)
 {
-    guint64 fd;
-    GSocket *sock;
+    int fd = fd_take(o->fd, errp);
+    GSocket *sock = fd < 0 ? NULL : g_socket_new_from_fd(fd, errp);
 
     s->is_unix = true;
     s->address = g_strdup_printf("fd:%s", o->fd);
-    if (!g_ascii_string_to_unsigned(o->fd, 10, 3, INT_MAX, &fd, NULL)) {
-        error_set(errp, "Invalid file descriptor number '%s'", o->fd);
-        return NULL;
-    }
-    sock = g_socket_new_from_fd((int)fd, errp);
-    if (!sock) {
+    if (fd >= 0 && !sock) {
         g_prefix_error(errp, "descriptor %s: ", o->fd);
-    } else {
-        fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+        fd_give_back(o->fd, fd);
     }
     return sock;
 }

@@ -21,7 +21,8 @@
 
 DEFINE_OBJECT_TYPE(IOMMUFDBackend, iommufd_backend, "iommufd", TYPE_USER_OBJECT, 0)
 
-#define DEV_IOMMU "/dev/iommu"
+#define DEV_IOMMU       "/dev/iommu"
+#define MAX_IOVA_RANGES 65536
 
 static const Property iommufd_properties[] = {
     PROP_STRING("fd", IOMMUFDBackend, fd_name,
@@ -148,6 +149,7 @@ IOVARange *iommufd_ioas_iova_ranges(IOMMUFDBackend *be, uint32_t ioas_id, size_t
 {
     g_autofree IOVARange *ranges = NULL;
     struct iommu_ioas_iova_ranges query = { .size = sizeof(query), .ioas_id = ioas_id };
+    uint32_t room = 0;
 
     _Static_assert(sizeof(IOVARange) == sizeof(struct iommu_iova_range), "filled by the kernel");
     /* The number is asked for first; it can grow before the second call, when a device comes. */
@@ -155,6 +157,13 @@ IOVARange *iommufd_ioas_iova_ranges(IOMMUFDBackend *be, uint32_t ioas_id, size_t
         if (errno != EMSGSIZE) {
             return NULL;
         }
+        if (query.num_iovas <= room || query.num_iovas > MAX_IOVA_RANGES) {
+            g_clear_error(errp);
+            error_set(errp, "%s: the kernel says that it has %u ranges of IOVAs", be->parent.id,
+                      query.num_iovas);
+            return NULL;
+        }
+        room = query.num_iovas;
         g_clear_error(errp);
         g_free(ranges);
         ranges = g_new0(IOVARange, query.num_iovas);
@@ -165,7 +174,7 @@ IOVARange *iommufd_ioas_iova_ranges(IOMMUFDBackend *be, uint32_t ioas_id, size_t
                   be->parent.id, (uint64_t)query.out_iova_alignment);
         return NULL;
     }
-    *n = query.num_iovas;
+    *n = MIN(query.num_iovas, room);
     *alignment = query.out_iova_alignment;
     return ranges ? g_steal_pointer(&ranges) : g_new0(IOVARange, 1);
 }

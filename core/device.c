@@ -72,6 +72,14 @@ static void unrealize(Device *dev)
     TRACE("device_unrealize", "%s", object_path(G_OBJECT(dev)));
 }
 
+/* By QOM path or id; those of objects are others. */
+static GObject *find_device(const char *id)
+{
+    g_autofree char *path = g_strdup_printf("/machine/peripheral/%s", id);
+
+    return object_resolve(*id == '/' ? id : path);
+}
+
 bool device_add(JsonObject *opts, bool hotplug, GError **errp)
 {
     const char *driver = NULL, *id = NULL;
@@ -99,7 +107,7 @@ bool device_add(JsonObject *opts, bool hotplug, GError **errp)
     if (id && !object_id_valid(id)) {
         return error_set(errp, "Parameter 'id' expects an identifier");
     }
-    if (id && object_resolve(id)) {
+    if (id && find_device(id)) {
         return error_set(errp, "Duplicate device ID '%s'", id);
     }
 
@@ -146,7 +154,7 @@ void device_unplug_refused(Device *dev)
 
 bool device_del(const char *id, GError **errp)
 {
-    GObject *obj = object_resolve(id);
+    GObject *obj = find_device(id);
     DeviceClass *klass;
     Device *dev;
 

@@ -127,14 +127,6 @@ void memory_region_set_address(MemoryRegion *mr, uint64_t addr)
     }
 }
 
-void memory_region_set_size(MemoryRegion *mr, uint64_t size)
-{
-    if (mr->size != size) {
-        mr->size = size;
-        changed();
-    }
-}
-
 /* ---- listeners ---- */
 
 static guint range_hash(gconstpointer p)

@@ -79,7 +79,7 @@ static bool set_integer(const Property *prop, JsonNode *value, gint64 min, guint
     static bool set_##kind(GObject *obj, const Property *prop, void *field, JsonNode *value, \
                            GError **errp)                                                    \
     {                                                                                        \
-        guint64 n;                                                                           \
+        guint64 n = 0;                                                                       \
         if (!set_integer(prop, value, min, max, &n, errp)) {                                 \
             return false;                                                                    \
         }                                                                                    \

@@ -95,8 +95,8 @@ static bool is_inherited(int fd)
 static bool add_fd(const char *arg, unsigned index, const OptionUse *use, GError **errp)
 {
     g_autofree char *opaque = NULL;
-    int64_t set;
-    int fd, copy;
+    int64_t set = 0;
+    int fd = -1, copy;
 
     if (!read_add_fd(arg, &fd, &set, &opaque, errp)) {
         return false;
@@ -113,8 +113,8 @@ static bool add_fd(const char *arg, unsigned index, const OptionUse *use, GError
 static bool close_added_fd(const char *arg, unsigned index, const OptionUse *use, GError **errp)
 {
     g_autofree char *opaque = NULL;
-    int64_t set;
-    int fd;
+    int64_t set = 0;
+    int fd = -1;
 
     if (read_add_fd(arg, &fd, &set, &opaque, NULL) && is_inherited(fd)) {
         close(fd);

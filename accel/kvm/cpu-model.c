@@ -38,6 +38,8 @@ struct X86CPUModel {
 
 /* ---- the host ---- */
 
+#define OWN_LEAVES 16 /* at most, that are added to KVM's: see who calls cpuid_get() */
+
 static struct kvm_cpuid2 *supported_cpuid(GError **errp)
 {
     struct kvm_cpuid2 *cpuid;
@@ -49,16 +51,17 @@ static struct kvm_cpuid2 *supported_cpuid(GError **errp)
         cpuid = cpuid_new();
         cpuid->nent = nent;
         ret = kvm_ioctl(KVM_GET_SUPPORTED_CPUID, cpuid);
-        if (ret >= 0) {
+        if (ret >= 0 && cpuid->nent <= KVM_MAX_CPUID_ENTRIES - OWN_LEAVES) {
             return cpuid;
         }
         g_free(cpuid);
-        if (ret != -E2BIG) {
+        if (ret < 0 && ret != -E2BIG) {
             error_set_errno(errp, -ret, "/dev/kvm: KVM_GET_SUPPORTED_CPUID");
             return NULL;
         }
     }
-    error_set(errp, "/dev/kvm: KVM has more than %d CPUID leaves", KVM_MAX_CPUID_ENTRIES);
+    error_set(errp, "/dev/kvm: KVM has more than %d CPUID leaves",
+              KVM_MAX_CPUID_ENTRIES - OWN_LEAVES);
     return NULL;
 }
 

@@ -63,8 +63,27 @@ static int set_slot(unsigned nr, const KVMSlot *slot, void *host)
     return kvm_vm_ioctl(KVM_SET_USER_MEMORY_REGION, &region);
 }
 
+/* A guest can put a BAR where KVM has no place for it, again and again: its accesses just trap. */
+static bool no_slot(const MemoryRange *range, GError *err, GError **errp)
+{
+    static bool said;
+
+    if (range->mr->kind != REGION_RAM_DEVICE) {
+        g_propagate_error(errp, err);
+        return false;
+    }
+    TRACE("kvm_no_slot", "%s", err->message);
+    if (!said) {
+        warn_report("%s; the guest reaches it all the same, but slowly (said once)", err->message);
+        said = true;
+    }
+    g_error_free(err);
+    return true;
+}
+
 static bool region_add(MemoryListener *l, const MemoryRange *range, GError **errp)
 {
+    GError *err = NULL;
     KVMSlot slot = { .flags = range->readonly ? KVM_MEM_READONLY : 0 };
     unsigned nr = 0;
     void *host;
@@ -77,14 +96,15 @@ static bool region_add(MemoryListener *l, const MemoryRange *range, GError **err
         nr++;
     }
     if (nr == max_slots) {
-        return error_set(errp,
-                         "KVM has no memory slot left (of %u) for '%s' at 0x%" PRIx64 "-0x%" PRIx64,
-                         max_slots, range->mr->name, slot.gpa, slot.gpa + slot.size - 1);
+        error_set(&err, "KVM has no memory slot left (of %u) for '%s' at 0x%" PRIx64 "-0x%" PRIx64,
+                  max_slots, range->mr->name, slot.gpa, slot.gpa + slot.size - 1);
+        return no_slot(range, err, errp);
     }
     ret = set_slot(nr, &slot, host);
     if (ret < 0) {
-        return error_set_errno(errp, -ret, "KVM cannot map '%s' at 0x%" PRIx64 "-0x%" PRIx64,
-                               range->mr->name, slot.gpa, slot.gpa + slot.size - 1);
+        error_set_errno(&err, -ret, "KVM cannot map '%s' at 0x%" PRIx64 "-0x%" PRIx64,
+                        range->mr->name, slot.gpa, slot.gpa + slot.size - 1);
+        return no_slot(range, err, errp);
     }
     if (nr == slots->len) {
         g_array_append_val(slots, slot);

@@ -353,6 +353,24 @@ static bool set_up(X86CPU *cpu, struct kvm_cpuid2 *cpuid, GError **errp)
     return true;
 }
 
+/* It waits at the gate. */
+static bool start_thread(X86CPU *cpu, const char *name, GError **errp)
+{
+    g_autoptr(GError) err = NULL;
+
+    g_mutex_lock(&gate.lock);
+    gate.moving++;
+    g_mutex_unlock(&gate.lock);
+    cpu->thread = g_thread_try_new(name, vcpu_thread, cpu, &err);
+    if (!cpu->thread) {
+        g_mutex_lock(&gate.lock);
+        gate.moving--;
+        g_mutex_unlock(&gate.lock);
+        return error_set(errp, "CPU %d: %s", cpu->cs.index, err->message);
+    }
+    return true;
+}
+
 bool kvm_create_vcpu(const X86CPUModel *model, const X86Topology *topo, unsigned index,
                      GError **errp)
 {
@@ -379,15 +397,13 @@ bool kvm_create_vcpu(const X86CPUModel *model, const X86Topology *topo, unsigned
     if (!set_up(cpu, cpuid, errp)) {
         return false;
     }
+    install_ipi();
+    if (!start_thread(cpu, name, errp)) {
+        return false;
+    }
     object_tree_add_numbered("/machine/unattached", "device", obj);
     cpu->cs.qom_path = object_path(obj);
     g_ptr_array_add(cpus, &cpu->cs);
-
-    install_ipi();
-    g_mutex_lock(&gate.lock);
-    gate.moving++;
-    g_mutex_unlock(&gate.lock);
-    cpu->thread = g_thread_new(name, vcpu_thread, cpu);
     g_steal_pointer(&obj);
     return true;
 }

@@ -8,6 +8,7 @@
 #include "hw/pci/bridge.h"
 
 #include "hw/pci/internal.h"
+#include "util/error.h"
 
 DEFINE_OBJECT_TYPE(PCIBridge, pci_bridge, "base-pci-bridge", TYPE_PCI_DEVICE, G_TYPE_FLAG_ABSTRACT)
 
@@ -127,6 +128,9 @@ static bool pci_bridge_realize(PCIDevice *dev, GError **errp)
         DEVICE(dev)->id ? g_strdup(DEVICE(dev)->id) : g_strdup_printf("pci.%u", ++anonymous);
     uint8_t *wmask = dev->wmask;
 
+    if (pci_bus_find(name)) {
+        return error_set(errp, "%s: there is a bus '%s' already", G_OBJECT_TYPE_NAME(dev), name);
+    }
     wmask[PCI_PRIMARY_BUS] = wmask[PCI_SECONDARY_BUS] = wmask[PCI_SUBORDINATE_BUS] = 0xff;
     wmask[PCI_IO_BASE] = wmask[PCI_IO_LIMIT] = 0xf0;
     pci_set_word(wmask + PCI_MEMORY_BASE, 0xfff0);

@@ -155,7 +155,7 @@ static void slot_init(PCIESlot *s)
     pci_set_word(reg(s, PCI_EXP_SLTCTL), s->hotplug ? ctl : 0);
     update_presence(s);
     change(s, PCI_EXP_SLTSTA, ALL_EVENTS, 0);
-    s->lost_power = false;
+    s->lost_power = s->trial = false;
     update_interrupt(s);
 }
 
@@ -178,7 +178,7 @@ static void power_on(PCIESlot *s)
     if (s->lost_power) {
         pci_bridge_reset_behind(PCI_BRIDGE(s));
     }
-    s->lost_power = false;
+    s->lost_power = s->given_up = false;
 }
 
 static void eject(PCIESlot *s)
@@ -216,7 +216,12 @@ static void control_written(PCIESlot *s, uint16_t old)
         power_on(s);
     }
     update_link(s);
-    if (card(s) && is_off(now) && !is_off(old)) {
+    s->trial &= (now & PCI_EXP_SLTCTL_PIC) != PCI_EXP_SLTCTL_PWR_IND_ON;
+    if (card(s) && is_off(now) && !is_off(old) && s->trial && !DEVICE(card(s))->pending_deleted) {
+        /* It had waited too long for the card and has not seen that it is there now. */
+        s->trial = false;
+        change(s, PCI_EXP_SLTSTA, 0, PCI_EXP_SLTSTA_PDC | PCI_EXP_SLTSTA_ABP);
+    } else if (card(s) && is_off(now) && !is_off(old)) {
         eject(s);
     } else if (is_blinking(old) && has_power(s) &&
                (now & PCI_EXP_SLTCTL_PIC) == PCI_EXP_SLTCTL_PWR_IND_ON) {
@@ -267,6 +272,7 @@ static void pcie_slot_plugged(PCIBridge *bridge, PCIDevice *dev)
     if (PCI_FUNC(dev->devfn)) {
         return;
     }
+    s->trial = s->coming && (control(s) & PCI_EXP_SLTCTL_PIC) != PCI_EXP_SLTCTL_PWR_IND_ON;
     s->coming = false;
     if (run_state() == RUN_STATE_PRELAUNCH) {
         slot_init(s);

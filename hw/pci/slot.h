@@ -16,6 +16,7 @@ typedef struct PCIESlot {
     uint8_t exp_cap;  /* offset of the PCI Express capability */
     bool interrupted; /* an event that may interrupt is there: an MSI marks when that begins */
     bool coming;      /* a card is in the slot, but nobody can talk to it yet */
+    bool trial;       /* seen coming, and the guest has not said yet that it has it */
     bool given_up;    /* the guest waited for that, but not long enough */
     bool lost_power;  /* what is in the slot has been without since it was reset last */
 } PCIESlot;

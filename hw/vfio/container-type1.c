@@ -87,7 +87,6 @@ static void detach_group(VFIOContainer *c, VFIODevice *dev)
 {
     VFIOGroup *g = dev->group;
 
-    vfio_container_dirty_sync(c);
     if (!--g->attached) {
         unset_container(g);
         g->container = NULL;
@@ -228,7 +227,8 @@ static bool map(VFIOContainer *c, uint64_t iova, uint64_t length, void *host, in
     }
     error = errno;
     if (error == ENOMEM) {
-        why = memlock = memlock_hint(length);
+        memlock = memlock_hint(length);
+        why = memlock;
     } else if (error == ENOSPC) {
         why = "; the container has as many mappings as the kernel allows (dma_entry_limit of the "
               "module vfio_iommu_type1)";
@@ -365,6 +365,7 @@ bool vfio_type1_attach(VFIODevice *dev, GError **errp)
         return false;
     }
     vfio_container_prepare(c);
+    vfio_container_await_pages(c);
     ok = vfio_container_attach(c, dev, errp);
     vfio_container_put(c);
     return ok;

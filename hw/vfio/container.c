@@ -17,6 +17,7 @@
 
 #include <inttypes.h>
 
+#include "core/lock.h"
 #include "core/runstate.h"
 #include "util/error.h"
 #include "util/trace.h"
@@ -89,7 +90,11 @@ bool vfio_container_map(VFIOContainer *c, const VFIOExtent *e, const MemoryRange
 /* If it failed it has said so, or says so here. */
 bool vfio_container_settle(VFIOContainer *c, GError **errp)
 {
-    return !c->mapper || vfio_mapper_finish(g_steal_pointer(&c->mapper), errp);
+    if (c->mapper && !vfio_mapper_finish(g_steal_pointer(&c->mapper), errp)) {
+        c->map_failed = true;
+        return false;
+    }
+    return !c->map_failed || error_set(errp, "%s: guest memory could not be mapped", c->name);
 }
 
 static bool map_ram(VFIOContainer *c, VFIOExtent *e, const MemoryRange *r, GError **errp)
@@ -231,6 +236,16 @@ void vfio_container_prepare(VFIOContainer *c)
     }
 }
 
+void vfio_container_await_pages(VFIOContainer *c)
+{
+    /* While it does not listen, the mapper is that of the device which is about to come. */
+    if (c->mapper && !c->listening && main_loop_is_running() && machine_locked()) {
+        machine_unlock();
+        vfio_mapper_await_pages(c->mapper);
+        machine_lock();
+    }
+}
+
 void vfio_container_put(VFIOContainer *c)
 {
     if (!--c->holds && !c->users) {
@@ -283,8 +298,8 @@ void vfio_container_detach(VFIODevice *dev)
     if (!c) {
         return;
     }
-    if (c->users == 1) {
-        g_clear_pointer(&c->mapper, vfio_mapper_cancel);
+    if (c->users == 1 && !c->holds) {
+        g_clear_pointer(&c->mapper, vfio_mapper_cancel); /* who holds it will need the memory */
     }
     c->ops->detach(c, dev);
     vfio_container_dirty_detached(c, dev);

@@ -75,6 +75,7 @@ struct VFIOContainer {
     bool collecting;      /* extents go to the mapper, which has not started yet */
     bool map_wait;        /* they are mapped before the guest runs, not behind its boot */
     unsigned map_threads; /* that give memory its pages; 0: one a CPU, up to a limit */
+    bool map_failed;      /* it could not map all: no device may do DMA any more */
     bool p2p_warned;
     /* Dirty tracking (dirty.c). */
     bool dirty_on;
@@ -97,6 +98,8 @@ void vfio_container_init(VFIOContainer *c, const VFIOContainerOps *ops, const ch
  * the first device, guest memory gets its pages meanwhile.
  */
 void vfio_container_prepare(VFIOContainer *c);
+/* Waits for those pages, without the machine lock if the main loop runs. */
+void vfio_container_await_pages(VFIOContainer *c);
 /* Frees a container that nobody uses. */
 void vfio_container_put(VFIOContainer *c);
 /* Sets dev->container; the first device is why guest memory is mapped. */

@@ -78,38 +78,40 @@ static bool bind_iommufd(VFIODevice *dev, const char *token, GError **errp)
  * 100 ms: guest memory gets its pages in the meantime.  A guest that runs already is not made to
  * wait for that, and may use the time to prepare itself.
  */
-static bool open_slowly(VFIODevice *dev, VFIOContainer *c, const VFIODeviceRef *ref, GError **errp)
+bool vfio_open_begin(const VFIODeviceRef *ref)
 {
-    bool locked = main_loop_is_running() && machine_locked(), ok;
+    bool unlock = main_loop_is_running() && machine_locked();
 
-    if (locked && c->mapper) {
-        machine_unlock();
-        vfio_mapper_await_pages(c->mapper);
-        machine_lock();
-    }
     if (ref->coming) {
         ref->coming(ref->opaque);
     }
-    if (locked) {
+    if (unlock) {
         machine_unlock();
     }
-    ok = bind_iommufd(dev, ref->vf_token, errp);
-    if (locked) {
+    return unlock;
+}
+
+void vfio_open_end(bool unlocked)
+{
+    if (unlocked) {
         machine_lock();
     }
-    return ok;
 }
 
 static bool bind_and_attach(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
 {
     VFIOContainer *c = vfio_container_of_iommufd(dev->iommufd, errp);
-    bool ok;
+    bool ok, unlocked;
 
     if (!c) {
         return false;
     }
     vfio_container_prepare(c);
-    ok = open_slowly(dev, c, ref, errp) && vfio_container_attach(c, dev, errp);
+    vfio_container_await_pages(c);
+    unlocked = vfio_open_begin(ref);
+    ok = bind_iommufd(dev, ref->vf_token, errp);
+    vfio_open_end(unlocked);
+    ok = ok && vfio_container_attach(c, dev, errp);
     vfio_container_put(c);
     return ok;
 }
@@ -314,5 +316,10 @@ int vfio_device_set_irqs(VFIODevice *dev, unsigned index, uint32_t action, unsig
 
 bool vfio_disable_irqindex(VFIODevice *dev, unsigned index, GError **errp)
 {
-    return !vfio_device_set_irqs(dev, index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, NULL, errp);
+    int ret = vfio_device_set_irqs(dev, index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, NULL, errp);
+
+    if (ret > 0) { /* that many vectors of none? */
+        return error_set(errp, "VFIO_DEVICE_SET_IRQS (index %u off) gives %d", index, ret);
+    }
+    return !ret;
 }

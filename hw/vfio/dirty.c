@@ -116,6 +116,12 @@ static GArray *ranges_to_log(VFIOContainer *c)
     return ranges;
 }
 
+/* What a driver says that cannot be is a page so large that no extent is asked for. */
+static uint64_t sane_page(uint64_t page)
+{
+    return page && !(page & (page - 1)) ? page : UINT64_C(1) << 63;
+}
+
 /* *@page becomes the larger of it and the size of the device's pages. */
 static bool log_start(VFIODevice *dev, const GArray *ranges, uint64_t *page, GError **errp)
 {
@@ -127,7 +133,7 @@ static bool log_start(VFIODevice *dev, const GArray *ranges, uint64_t *page, GEr
     bool ok = device_feature(dev, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
                              &control, sizeof(control));
 
-    *page = MAX(*page, control.page_size);
+    *page = MAX(*page, sane_page(control.page_size));
     TRACE("vfio_device_dirty_tracking_start", "%s ranges %u: %s", dev->name, ranges->len,
           ok ? "done" : g_strerror(errno));
     return ok ||

@@ -188,13 +188,16 @@ static VFIOGroup *group_get(const char *sysfs, GError **errp)
 
 /* ---- its devices ---- */
 
-static bool get_device_fd(VFIODevice *dev, const char *token, GError **errp)
+static bool get_device_fd(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
 {
+    const char *token = ref->vf_token;
     g_autofree char *base = g_path_get_basename(dev->sysfs);
     g_autofree char *name = token ? g_strdup_printf("%s vf_token=%s", base, token) : g_strdup(base);
+    bool unlocked = vfio_open_begin(ref);
     int fd = hostcalls->ioctl(dev->group->fd, VFIO_GROUP_GET_DEVICE_FD, name);
     int saved = errno;
 
+    vfio_open_end(unlocked);
     if (fd < 0) {
         /* In the group, but no driver of VFIO has it. */
         if (saved != ENODEV || vfio_check_driver(dev->sysfs, errp)) {
@@ -211,11 +214,15 @@ static bool get_device_fd(VFIODevice *dev, const char *token, GError **errp)
 static bool group_connect(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
 {
     dev->group = vfio_check_not_attached(dev, errp) ? group_get(dev->sysfs, errp) : NULL;
-    return dev->group && vfio_type1_attach(dev, errp) && get_device_fd(dev, ref->vf_token, errp);
+    return dev->group && vfio_type1_attach(dev, errp) && get_device_fd(dev, ref, errp);
 }
 
 static void group_disconnect(VFIODevice *dev)
 {
+    if (dev->container) {
+        vfio_container_dirty_sync(dev->container); /* its log goes with the descriptor */
+        vfio_container_dirty_detached(dev->container, dev);
+    }
     host_fd_close(&dev->fd);
     vfio_container_detach(dev);
     g_clear_pointer(&dev->group, group_put);

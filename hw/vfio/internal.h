@@ -23,6 +23,13 @@ extern GPtrArray *vfio_devices;
 /* Whether @dev is none of those, as far as its number and its place in sysfs are known. */
 bool vfio_check_not_attached(VFIODevice *dev, GError **errp);
 
+/*
+ * device.c: around the call that opens a device, which may take long.  Says that the device is
+ * coming and, once the main loop runs, gives up the machine lock; true if it did, for the end.
+ */
+bool vfio_open_begin(const VFIODeviceRef *ref);
+void vfio_open_end(bool unlocked);
+
 /* cdev.c: the open cdev of the device in that folder of sysfs and its number, or -1. */
 int vfio_cdev_open(const char *sysfs, dev_t *number, GError **errp);
 /*

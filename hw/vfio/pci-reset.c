@@ -113,6 +113,7 @@ static GPtrArray *find_affected(VFIOPCIDevice *vdev, const struct vfio_pci_hot_r
 {
     const VFIODevice *dev = vdev->vbasedev;
     g_autoptr(GPtrArray) affected = g_ptr_array_new();
+    bool self = false;
 
     if (!dev->group && !(info->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID)) {
         error_set(errp, "the kernel does not say whose its slot's functions are");
@@ -126,6 +127,7 @@ static GPtrArray *find_affected(VFIOPCIDevice *vdev, const struct vfio_pci_hot_r
               d->segment, d->bus, PCI_SLOT(d->devfn), PCI_FUNC(d->devfn), (int32_t)d->group_id);
         if (is_meant(dev, &s)) {
             s.found = vdev;
+            self = true;
         } else {
             device_foreach(compare, &s);
         }
@@ -139,6 +141,10 @@ static GPtrArray *find_affected(VFIOPCIDevice *vdev, const struct vfio_pci_hot_r
     }
     if (!dev->group && !(info->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED)) {
         error_set(errp, "its slot has functions that are not this VM's");
+        return NULL;
+    }
+    if (!self) {
+        error_set(errp, "the kernel's list of its slot's functions is without it");
         return NULL;
     }
     return g_steal_pointer(&affected);

@@ -6,9 +6,12 @@
 #include "hw/vfio/pci.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <sys/stat.h>
 
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/hostcalls.h"
 #include "util/trace.h"
 
@@ -62,6 +65,46 @@ static void vfio_rom_write(void *opaque, uint64_t addr, uint64_t data, unsigned 
 
 static const MemoryRegionOps vfio_rom_ops = { .read = vfio_rom_read, .write = vfio_rom_write };
 
+static bool read_whole(int fd, char *data, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = pread(fd, data + done, size - done, (off_t)done);
+
+        if (n == 0 || (n < 0 && errno != EINTR)) {
+            return false;
+        }
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return true;
+}
+
+/* Never more than a ROM can have, whatever kind of file it is. */
+static bool read_romfile(const char *path, char **file, size_t *size, GError **errp)
+{
+    autofd int fd =
+        open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* nor wait for a FIFO's writer */
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st)) {
+        return error_set_errno(errp, errno, "cannot open romfile \"%s\"", path);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return error_set(errp, "romfile \"%s\" is not a regular file", path);
+    }
+    if (!st.st_size) {
+        return error_set(errp, "romfile \"%s\" is empty", path);
+    }
+    if (st.st_size > ROM_SIZE_MAX) {
+        return error_set(errp, "romfile \"%s\" has %jd bytes, which is more than a ROM can have",
+                         path, (intmax_t)st.st_size);
+    }
+    *size = (size_t)st.st_size;
+    *file = g_malloc(*size);
+    errno = EIO; /* it has become shorter */
+    return read_whole(fd, *file, *size) ||
+           error_set_errno(errp, errno, "cannot read romfile \"%s\"", path);
+}
+
 /* What the ROM is to hold: a file's content, or later the device's; size 0: there is none. */
 static bool rom_content(VFIOPCIDevice *vdev, char **file, size_t *size, GError **errp)
 {
@@ -73,10 +116,8 @@ static bool rom_content(VFIOPCIDevice *vdev, char **file, size_t *size, GError *
     }
     if (!path) {
         *size = vdev->vbasedev->regions[VFIO_PCI_ROM_REGION_INDEX].size;
-    } else if (!g_file_get_contents(path, file, size, errp)) {
+    } else if (!read_romfile(path, file, size, errp)) {
         return false;
-    } else if (!*size) {
-        return error_set(errp, "romfile \"%s\" is empty", path);
     }
     return *size <= ROM_SIZE_MAX ||
            error_set(errp, "its ROM is 0x%zx bytes long, which is more than there can be", *size);

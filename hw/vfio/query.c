@@ -32,8 +32,8 @@ static void describe_memory(const VFIOContainer *c, JsonObject *o)
     json_object_set_int_member(o, "extents", g_hash_table_size(c->extents));
     json_object_set_int_member(o, "size", (gint64)size);
     json_object_set_int_member(o, "mapped", (gint64)mapped);
-    json_object_set_int_member(o, "populated",
-                               (gint64)(c->mapper ? vfio_mapper_populated(c->mapper) : size));
+    json_object_set_int_member(
+        o, "populated", (gint64)(c->mapper ? MIN(size, vfio_mapper_populated(c->mapper)) : size));
     json_object_set_int_member(o, "map-time", c->map_time);
 }
 

@@ -76,7 +76,6 @@ void memory_region_add_child(MemoryRegion *container, uint64_t addr, MemoryRegio
 void memory_region_del_child(MemoryRegion *container, MemoryRegion *child);
 void memory_region_set_enabled(MemoryRegion *mr, bool enabled);
 void memory_region_set_address(MemoryRegion *mr, uint64_t addr);
-void memory_region_set_size(MemoryRegion *mr, uint64_t size);
 
 /*
  * Changes between begin and the outermost commit reach the listeners as one difference; each of the

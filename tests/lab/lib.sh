@@ -46,17 +46,21 @@ vmm_start() {
     local test=$1
     shift
     : >"$log"
+    exec {out}> >(tee "$log" | tr -d '\r')
+    tee=$!
     "$VIADUCT" -machine q35 -accel kvm -cpu host -nodefaults -display none -serial stdio \
         -m "$mem" -smp "$smp" -kernel "${kernel:-$LAB_KERNEL}" -initrd "${initrd:-$LAB_GUEST}" \
         -append "$cmdline ${append:-} test=$test" \
-        "$@" ${LAB_OPTS:-} </dev/null > >(tee "$log" | tr -d '\r') 2>&1 &
+        "$@" ${LAB_OPTS:-} </dev/null >&$out 2>&1 &
     vmm=$!
+    exec {out}>&-
 }
 
 # vmm_end: wait for the program, which must exit with status 0.
 vmm_end() {
     local status=0
     wait "$vmm" || status=$?
+    wait "$tee"
     say "the VMM exited with status $status"
     [ $status = 0 ] || fail "it should have been 0"
     ! grep -q 'guest: .*FAILED' "$log" || fail "the guest's test failed"
@@ -86,11 +90,15 @@ expect() { seen "$@" || fail "not said: $*"; }
 
 qmp() { python3 -IS "$LAB_ROOT/tests/lab/qmp.py" "$@"; }
 
+# Whose descriptor is what. Processes come and go meanwhile: never a failure.
+open_nodes() { ls -l /proc/[0-9]*/fd 2>/dev/null || true; }
+
 # free DEVICE: nobody has it open any more.
 device_free() {
     local node
     node=/dev/vfio/devices/$(ls "$pci/$1/vfio-dev")
-    ! ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q -- "-> $node$" || fail "$node is still open"
+    [ -c "$node" ] || fail "$1 has no node in /dev/vfio/devices"
+    ! open_nodes | grep -- "-> $node$" >&2 || fail "$node is still open"
     say "$1 is free again"
 }
 

@@ -158,7 +158,7 @@ static int connect_monitor(void)
     int pair[2];
     Chardev *chr;
 
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
     text = g_strdup_printf("%d", pair[1]);
     json_object_set_string_member(opts, "backend", "socket");
     json_object_set_string_member(opts, "id", id);
@@ -381,7 +381,7 @@ static void test_not_wanted(void)
     autofd int fd = some_fd();
     int pair[2];
 
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
     text = g_strdup_printf("%d", pair[1]);
     json_object_set_string_member(opts, "backend", "socket");
     json_object_set_string_member(opts, "id", "serial");

@@ -9,6 +9,7 @@
 #include "hw/pci/msi.h"
 #include "monitor/monitor.h"
 #include "util/fd.h"
+#include "util/error.h"
 #include "util/keyval.h"
 
 /* ---- a card ---- */
@@ -33,11 +34,21 @@ static void bar_write(void *opaque, uint64_t addr, uint64_t data, unsigned size)
 {
 }
 
+void (*while_coming)(void);
+bool card_fails;
+
 static bool test_card_realize(PCIDevice *dev, GError **errp)
 {
     static const MemoryRegionOps ops = { .read = bar_read, .write = bar_write };
     TestCard *card = (TestCard *)dev;
 
+    if (while_coming) {
+        pci_device_coming(dev);
+        while_coming();
+    }
+    if (card_fails) {
+        return error_set(errp, "it fails");
+    }
     memory_region_init_io(&card->bar, G_OBJECT(dev), &ops, card, "bar", MiB);
     pci_register_bar(dev, 0, PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH,
                      &card->bar);
@@ -172,7 +183,7 @@ static void qmp_start(void)
     g_autofree char *fd = NULL;
     int pair[2];
 
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
     fd = g_strdup_printf("%d", pair[1]);
     qmp = pair[0];
     input = g_string_new(NULL);

@@ -24,6 +24,9 @@ int hotplug_run(void);
 
 #define CARD_IDS 0x56781234
 extern int cards, resets; /* realized ones; resets of any */
+/* What the guest does while a card comes that needs time; NULL: cards are quick. */
+extern void (*while_coming)(void);
+extern bool card_fails; /* it comes to nothing */
 
 /* ---- the user; @answer is "" for success or the error's description ---- */
 

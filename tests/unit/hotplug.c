@@ -229,6 +229,85 @@ static void test_plug(void)
     port_end(port);
 }
 
+#define NOBODY 0xffffffff
+#define CAME   (PCI_EXP_SLTSTA_ABP | PCI_EXP_SLTSTA_PDC)
+
+static PCIDevice *slow_port;
+
+static void guest_is_quick(void)
+{
+    g_assert_true(present(slow_port));
+    g_assert_cmphex(take_events(slow_port) & CAME, ==, CAME);
+    power(slow_port, true);
+    indicate(slow_port, PCI_EXP_SLTCTL_PWR_IND_BLINK);
+    g_assert_true(link_up(slow_port));
+    g_assert_cmphex(ids_behind(slow_port, 0), ==, NOBODY);
+}
+
+static void guest_gives_up(void)
+{
+    guest_is_quick();
+    power(slow_port, false);
+}
+
+static void guest_tries_again(void)
+{
+    guest_gives_up();
+    power(slow_port, true);
+}
+
+/* The guest sees a card that nobody can talk to yet, and is told of it only once. */
+static void test_coming(void)
+{
+    static void (*const guests[])(void) = { guest_is_quick, guest_tries_again };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(guests); i++) {
+        slow_port = port_driven();
+        while_coming = guests[i];
+        device_add_args(ADD_CARD, "");
+        g_assert_cmphex(take_events(slow_port) & CAME, ==, 0);
+        g_assert_cmphex(ids_behind(slow_port, 0), ==, CARD_IDS);
+        indicate(slow_port, PCI_EXP_SLTCTL_PWR_IND_ON);
+        let_go(slow_port); /* from now on it is like any card */
+        expect_events("DEVICE_DELETED:c ");
+        port_end(slow_port);
+    }
+    while_coming = NULL;
+}
+
+/* The guest was about to switch the slot off when the card was there at last: it is told anew. */
+static void test_coming_late(void)
+{
+    slow_port = port_driven();
+    while_coming = guest_gives_up;
+    device_add_args(ADD_CARD, "");
+    g_assert_cmphex(take_events(slow_port) & CAME, ==, CAME);
+    exp_wr(slow_port, PCI_EXP_SLTCTL, ENABLE | PCI_EXP_SLTCTL_PCC | PCI_EXP_SLTCTL_PWR_IND_OFF);
+    expect_events("");
+    g_assert_cmpint(cards, ==, 1);
+    g_assert_cmphex(take_events(slow_port) & CAME, ==, CAME);
+    power_up(slow_port);
+    g_assert_cmphex(ids_behind(slow_port, 0), ==, CARD_IDS);
+    let_go(slow_port);
+    expect_events("DEVICE_DELETED:c ");
+    port_end(slow_port);
+    while_coming = NULL;
+}
+
+static void test_coming_to_nothing(void)
+{
+    slow_port = port_driven();
+    while_coming = guest_is_quick;
+    card_fails = true;
+    device_add_args(ADD_CARD, "it fails");
+    g_assert_false(present(slow_port));
+    g_assert_cmphex(take_events(slow_port) & CAME, ==, PCI_EXP_SLTSTA_PDC);
+    g_assert_cmpint(cards, ==, 0);
+    port_end(slow_port);
+    while_coming = NULL;
+    card_fails = false;
+}
+
 static void test_unplug(void)
 {
     PCIDevice *port = port_driven();
@@ -428,6 +507,9 @@ int main(int argc, char **argv)
     g_test_add_func("/hotplug/refused", test_refused);
     g_test_add_func("/hotplug/running", vm_start); /* those behind need it */
     g_test_add_func("/hotplug/plug", test_plug);
+    g_test_add_func("/hotplug/coming", test_coming);
+    g_test_add_func("/hotplug/coming-late", test_coming_late);
+    g_test_add_func("/hotplug/coming-to-nothing", test_coming_to_nothing);
     g_test_add_func("/hotplug/unplug", test_unplug);
     g_test_add_func("/hotplug/cancelled", test_cancelled);
     g_test_add_func("/hotplug/reset", test_reset);

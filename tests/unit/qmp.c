@@ -207,7 +207,7 @@ static void client_init(Client *c)
     int pair[2];
     Chardev *chr;
 
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
     fd = g_strdup_printf("%d", pair[1]);
     json_object_set_string_member(opts, "backend", "socket");
     json_object_set_string_member(opts, "id", id);

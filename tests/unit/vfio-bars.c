@@ -468,8 +468,11 @@ static void test_rom(void)
     assert_plug_fails(smaller, "ROM size 2048 cannot be: its ROM has 3000 bytes");
     assert_plug_fails(odd, "ROM size 3000 is not a power of two");
     assert_plug_fails(",romfile=/nonexistent/rom", "No such file");
+    assert_plug_fails(",romfile=/dev/zero", "is not a regular file");
     g_assert_true(g_file_set_contents(path, "", 0, NULL));
     assert_plug_fails(with, "is empty");
+    g_assert_cmpint(truncate(path, 0x1000001), ==, 0);
+    assert_plug_fails(with, "has 16777217 bytes, which is more than a ROM can have");
     teardown(NULL);
     g_remove(path);
     g_rmdir(top);

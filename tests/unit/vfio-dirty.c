@@ -260,6 +260,18 @@ static void test_log_page(void)
     end(1);
 }
 
+static void test_log_page_odd(void)
+{
+    setup_three();
+    sims[0]->logs_dma = true;
+    sims[0]->log_page = 0x3000;
+    begin(1);
+    vfio_container_dirty_sync(container());
+    g_assert_true(take(ram, 0));
+    g_assert_true(take(ram, 0x23000));
+    end(1);
+}
+
 static void test_device(void)
 {
     g_autofree char *log = NULL;
@@ -535,6 +547,7 @@ static void add_tests(void)
     g_test_add_func("/vfio/dirty/fill-joined", test_fill_joined);
     g_test_add_func("/vfio/dirty/device", test_device);
     g_test_add_func("/vfio/dirty/log-page", test_log_page);
+    g_test_add_func("/vfio/dirty/log-page-odd", test_log_page_odd);
     g_test_add_func("/vfio/dirty/mixed", test_mixed);
     g_test_add_func("/vfio/dirty/mdev", test_mdev);
     g_test_add_func("/vfio/dirty/unmap", test_unmap);

@@ -514,8 +514,39 @@ static void test_no_notifiers(void)
     g_assert_cmpuint(nth, >, 29);
 }
 
+static const HostCalls *sane;
+
+static int odd_ioctl(int fd, unsigned long request, void *arg)
+{
+    const struct vfio_irq_set *set = arg;
+    int ret = sane->ioctl(fd, request, arg);
+
+    return request == VFIO_DEVICE_SET_IRQS && !set->count && !ret ? 3 : ret;
+}
+
+/* A driver that answers "off" with a number, which only "on" can be answered with. */
+static void test_odd_answer(void)
+{
+    HostCalls odd;
+    PCIDevice *dev;
+
+    setup();
+    dev = plug_ok("");
+    map_bar0(dev);
+    sane = hostcalls;
+    odd = *sane;
+    odd.ioctl = odd_ioctl;
+    hostcalls = &odd;
+    cfg_write(dev, MSIX_CAP + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, 2);
+    msix_entry(0, false);
+    cfg_write(dev, MSIX_CAP + PCI_MSIX_FLAGS, 0, 2);
+    teardown(dev);
+    hostcalls = sane;
+}
+
 static void add_tests(void)
 {
+    g_test_add_func("/vfio/odd-answer", test_odd_answer);
     g_test_add_data_func("/vfio/msix/dynamic", GINT_TO_POINTER(false), test_msix);
     g_test_add_data_func("/vfio/msix/noresize", GINT_TO_POINTER(true), test_msix);
     g_test_add_func("/vfio/msix/foreseen", test_msix_foreseen);

@@ -17,12 +17,17 @@ static const HostCalls *kernel;
 static gint mapped, refuse, refuse_at; /* atomic; the last: the n-th map from now on */
 static int mapped_at_master = -1;
 
+static PCIDevice *leaving; /* goes while the next one is opened */
+
 /* Slow enough for the guest to come first. */
 static int slow_ioctl(int fd, unsigned long request, void *arg)
 {
     bool map = request == IOMMU_IOAS_MAP || request == IOMMU_IOAS_MAP_FILE;
     int ret;
 
+    if (request == VFIO_DEVICE_BIND_IOMMUFD && leaving) {
+        device_destroy(DEVICE(g_steal_pointer(&leaving)));
+    }
     if (map) {
         g_usleep(20000);
     }
@@ -214,6 +219,32 @@ static void test_change(void)
     end(dev);
 }
 
+/* The first device, for which it is mapped, goes; the second has all of it nevertheless. */
+static void test_handed_on(void)
+{
+    g_autofree char *top = g_path_get_dirname(sysfs);
+    g_autofree char *text =
+        g_strdup_printf("vfio-pci,id=d1,sysfsdev=%s/0000:03:00.0,iommufd=i1", top);
+    g_autoptr(JsonObject) opts = keyval_parse(text, "driver", NULL, NULL);
+    HostCalls slow;
+    PCIDevice *dev;
+    SimDevice *second;
+
+    leaving = NULL;
+    dev = plug_slow(&slow, NULL);
+    second = sim_device_new(8);
+    pci_set_word(second->config, 0x1234);
+    second->flags = VFIO_DEVICE_FLAGS_PCI;
+    leaving = dev;
+    g_assert_true(device_add(opts, false, NULL));
+    g_assert_null(leaving);
+    dev = PCI_DEVICE(object_resolve("d1"));
+    cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MASTER, 2);
+    g_assert_cmpint(mapped_at_master, ==, 3);
+    end(dev);
+    sim_device_free(second);
+}
+
 /* Last, for the main loop runs: then a failure ends the process with status 1, and before it does
  * the guest's driver gets no DMA. */
 static void test_failure(void)
@@ -227,6 +258,7 @@ static void test_failure(void)
         dev = plug_slow(&slow, NULL);
         g_assert_nonnull(dev);
         cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MASTER, 2);
+        cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MASTER, 2); /* nor later */
         g_assert_cmpint(mapped_at_master, ==, -1);
         refuse = false;
         end(dev);
@@ -266,6 +298,7 @@ static void add_tests(void)
     g_test_add_func("/vfio/mapper/small-pages", test_small_pages);
     g_test_add_func("/vfio/mapper/small-pages-fail", test_small_pages_fail);
     g_test_add_func("/vfio/mapper/change", test_change);
+    g_test_add_func("/vfio/mapper/handed-on", test_handed_on);
     g_test_add_func("/vfio/mapper/failure", test_failure);
     g_test_add_func("/vfio/mapper/hotplug", test_hotplug);
 }

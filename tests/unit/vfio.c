@@ -9,6 +9,7 @@
 #include "tests/unit/vfio-fixture.h"
 #include "util/error.h"
 #include "util/keyval.h"
+#include "util/linux-iommufd.h"
 
 /* ---- order and unwinding ---- */
 
@@ -92,6 +93,42 @@ static void test_each_call_fails(void)
     }
     g_assert_cmpuint(nth, >, 25);
     g_assert_cmpuint(did_without, ==, 2);
+}
+
+/* ---- a kernel, or what a descriptor from outside leads to, that says what cannot be ---- */
+
+static const HostCalls *honest;
+static uint32_t said_ranges;
+
+static int says_ranges(int fd, unsigned long request, void *arg)
+{
+    if (request == IOMMU_IOAS_IOVA_RANGES) {
+        ((struct iommu_ioas_iova_ranges *)arg)->num_iovas = said_ranges;
+        errno = EMSGSIZE;
+        return -1;
+    }
+    return honest->ioctl(fd, request, arg);
+}
+
+static void test_iova_ranges_beyond_measure(void)
+{
+    static const uint32_t numbers[] = { 0, 65537, UINT32_MAX };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
+        g_autofree char *why =
+            g_strdup_printf("the kernel says that it has %u ranges of IOVAs", numbers[i]);
+        HostCalls calls;
+
+        setup();
+        honest = hostcalls;
+        calls = *honest;
+        calls.ioctl = says_ranges;
+        hostcalls = &calls;
+        said_ranges = numbers[i];
+        assert_plug_fails("", why);
+        hostcalls = honest;
+        teardown(NULL);
+    }
 }
 
 static void test_finding(void)
@@ -396,6 +433,7 @@ static void add_tests(void)
 {
     g_test_add_func("/vfio/order", test_order);
     g_test_add_func("/vfio/each-call-fails", test_each_call_fails);
+    g_test_add_func("/vfio/iova-ranges-beyond-measure", test_iova_ranges_beyond_measure);
     g_test_add_func("/vfio/finding", test_finding);
     g_test_add_func("/vfio/properties", test_properties);
     g_test_add_func("/vfio/memory", test_memory);

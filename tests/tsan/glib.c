@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * GLib as the thread sanitizer must see it.  The library is not built with the sanitizer, and its
+ * locks are futexes of its own, so nothing would be known of what they order.  These stand before
+ * GLib's functions, call them, and say so.
+ * Source: compiler-rt include/sanitizer/tsan_interface.h.
+ */
+#include <dlfcn.h>
+#include <glib.h>
+#include <sanitizer/tsan_interface.h>
+
+/* The function of this name behind ours. */
+#define REAL(name)        ((__typeof__(&name))real(&name##_real, #name))
+#define DEFINE_REAL(name) static void *name##_real
+
+DEFINE_REAL(g_mutex_lock);
+DEFINE_REAL(g_mutex_trylock);
+DEFINE_REAL(g_mutex_unlock);
+DEFINE_REAL(g_cond_wait);
+
+static void *real(void **where, const char *name)
+{
+    void *function = __atomic_load_n(where, __ATOMIC_RELAXED);
+
+    if (!function) {
+        function = dlsym(RTLD_NEXT, name);
+        __atomic_store_n(where, function, __ATOMIC_RELAXED);
+    }
+    return function;
+}
+
+void g_mutex_lock(GMutex *mutex)
+{
+    __tsan_mutex_pre_lock(mutex, __tsan_mutex_linker_init);
+    REAL(g_mutex_lock)(mutex);
+    __tsan_mutex_post_lock(mutex, __tsan_mutex_linker_init, 0);
+}
+
+gboolean g_mutex_trylock(GMutex *mutex)
+{
+    unsigned flags = __tsan_mutex_linker_init | __tsan_mutex_try_lock;
+    gboolean got;
+
+    __tsan_mutex_pre_lock(mutex, flags);
+    got = REAL(g_mutex_trylock)(mutex);
+    __tsan_mutex_post_lock(mutex, got ? flags : flags | __tsan_mutex_try_lock_failed, 0);
+    return got;
+}
+
+void g_mutex_unlock(GMutex *mutex)
+{
+    __tsan_mutex_pre_unlock(mutex, 0);
+    REAL(g_mutex_unlock)(mutex);
+    __tsan_mutex_post_unlock(mutex, 0);
+}
+
+void g_cond_wait(GCond *cond, GMutex *mutex)
+{
+    __tsan_mutex_pre_unlock(mutex, 0);
+    __tsan_mutex_post_unlock(mutex, 0);
+    REAL(g_cond_wait)(cond, mutex);
+    __tsan_mutex_pre_lock(mutex, __tsan_mutex_linker_init);
+    __tsan_mutex_post_lock(mutex, __tsan_mutex_linker_init, 0);
+}
