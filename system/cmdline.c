@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "accel/x86.h"
 #include "core/device.h"
 #include "system/help.h"
 #include "system/smp.h"
@@ -137,6 +138,27 @@ static bool keep_device(Options *o, const OptionDesc *desc, const char *arg, GEr
     return keep_typed(o, desc, arg, "driver", TYPE_DEVICE, help_devices, errp);
 }
 
+/* QEMU tries one after the other; here each would do where it can be asked for at all. */
+static bool choose_accel(Options *o, const char *name, GError **errp)
+{
+    const X86Accel *found = x86_accel_find(name);
+
+    if (!found) {
+        return error_set(errp, "invalid accelerator %s: there are kvm and qtest", name);
+    }
+    if (o->accel && o->accel != found) {
+        return error_set(errp, "the accelerator is %s already: there can be one only",
+                         o->accel->name);
+    }
+    o->accel = found;
+    return true;
+}
+
+static bool take_enable_kvm(Options *o, const OptionDesc *desc, const char *arg, GError **errp)
+{
+    return choose_accel(o, "kvm", errp);
+}
+
 static bool take_accel(Options *o, const OptionDesc *desc, const char *arg, GError **errp)
 {
     g_autoptr(JsonObject) opts = NULL;
@@ -148,7 +170,7 @@ static bool take_accel(Options *o, const OptionDesc *desc, const char *arg, GErr
         return false;
     }
     if (help) {
-        printf("Accelerators supported:\nkvm\n");
+        help_accels();
         o->done = true;
         return true;
     }
@@ -157,8 +179,8 @@ static bool take_accel(Options *o, const OptionDesc *desc, const char *arg, GErr
         !keyval_get_str(opts, "kernel-irqchip", &irqchip, errp)) {
         return false;
     }
-    if (!name || !g_str_equal(name, "kvm")) {
-        return error_set(errp, "invalid accelerator %s: there is kvm only", name ?: "");
+    if (!choose_accel(o, name ?: "", errp)) {
+        return false;
     }
     return g_str_equal(irqchip, "on") ||
            error_set(errp, "kernel-irqchip=%s is not supported, only on", irqchip);
@@ -325,8 +347,8 @@ static const OptionDesc table[] = {
     SET("machine", "[type=]NAME[,PROP=VALUE...]", "the machine; -machine help lists them",
         keep_machine, machines),
     SET("M", "NAME", "short for -machine", keep_machine, machines),
-    OPT("accel", "kvm", "the accelerator", take_accel),
-    NOTHING("enable-kvm"),
+    OPT("accel", "kvm|qtest", "the accelerator; with qtest no vCPU runs", take_accel),
+    OPT("enable-kvm", NULL, "the same as -accel kvm", take_enable_kvm),
     OPT("cpu", "MODEL[,+FLAG][,-FLAG]", "the CPU; -cpu help", take_cpu),
     OPT("smp", "[cpus=]N[,sockets=N][,dies=N][,cores=N][,threads=N]", "vCPUs and their topology",
         take_smp),
@@ -353,6 +375,10 @@ static const OptionDesc table[] = {
     SET("qmp", "DEV", "a QMP monitor: unix:PATH,server=on,wait=off, tcp:..., stdio", keep,
         monitors),
     SET("qmp-pretty", "DEV", "the same, its output indented", keep, monitors),
+    SET("qtest", "DEV", "where a test plays the guest, by QEMU's qtest protocol", set_string,
+        qtest),
+    SET("qtest-log", "FILE", "what is said there, none: nothing (default: stderr)", set_string,
+        qtest_log),
     ONLY("monitor", "none|null"),
     ONLY("parallel", "none|null"),
     FLAG("nographic", "no display, and the first serial port on stdio", nographic),
@@ -423,6 +449,9 @@ static bool check_together(const Options *o, GError **errp)
     if (!o->kernel && (o->initrd || o->append)) {
         return error_set(errp, "-%s only allowed with -kernel option",
                          o->initrd ? "initrd" : "append");
+    }
+    if (o->qtest_log && !o->qtest) {
+        return error_set(errp, "-qtest-log only allowed with -qtest option");
     }
     if (o->daemonize && o->nographic) {
         return error_set(errp, "-nographic cannot be used with -daemonize");

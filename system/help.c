@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "accel/x86.h"
 #include "backends/chardev.h"
 #include "core/device.h"
 #include "core/machine.h"
@@ -134,6 +135,14 @@ void help_chardevs(void)
     printf("Available chardev backend types:\n");
     for (const char *const *name = chardev_backend_names(); *name; name++) {
         printf("  %s\n", *name);
+    }
+}
+
+void help_accels(void)
+{
+    printf("Accelerators supported:\n");
+    for (size_t i = 0; x86_accels[i]; i++) {
+        printf("%s\n", x86_accels[i]->name);
     }
 }
 

@@ -10,6 +10,7 @@ void help_machines(void);
 void help_objects(void);
 void help_devices(void);
 void help_chardevs(void);
+void help_accels(void);
 void help_traces(void);
 void help_log_items(void);
 /* `-device TYPE,help`; @base is what the option's types derive from. */

@@ -11,7 +11,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "accel/kvm.h"
+#include "accel/qtest.h"
+#include "accel/x86.h"
 #include "backends/chardev.h"
 #include "backends/hostmem.h"
 #include "core/device.h"
@@ -198,6 +199,18 @@ static bool add_monitor(const char *arg, unsigned index, const OptionUse *use, G
     return chr && monitor_init_qmp(chr, g_str_equal(use->name, "qmp-pretty"), errp);
 }
 
+/* A test that plays the guest. */
+static bool add_qtest(const Options *o, GError **errp)
+{
+    Chardev *chr = o->qtest ? chardev_new_from_spec(o->qtest, "qtest", errp) : NULL;
+
+    if (!o->qtest || (chr && qtest_server_init(chr, o->qtest_log, errp))) {
+        return true;
+    }
+    g_prefix_error(errp, "-qtest %s: ", o->qtest);
+    return false;
+}
+
 /* ---- the machine ---- */
 
 /* The class called @name, or the default one for NULL; a reference.  NULL: *@names are all. */
@@ -228,12 +241,18 @@ static MachineClass *find_machine(const char *name, char **names)
 /* Options of -machine that are no properties: those that say what is so anyway. */
 static bool take_fixed_option(const char *key, JsonObject *opts, bool *taken, GError **errp)
 {
-    static const struct {
+    const struct {
         const char *key, *value;
     } fixed[] = {
-        { "accel", "kvm" }, { "kernel-irqchip", "on" }, { "acpi", "on" },
-        { "usb", "off" },   { "vmport", "off" },        { "smm", "off" },
-        { "hpet", "off" },  { "graphics", "off" },      { "nvdimm", "off" },
+        { "accel", x86_accel->name },
+        { "kernel-irqchip", "on" },
+        { "acpi", "on" },
+        { "usb", "off" },
+        { "vmport", "off" },
+        { "smm", "off" },
+        { "hpet", "off" },
+        { "graphics", "off" },
+        { "nvdimm", "off" },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(fixed); i++) {
@@ -366,10 +385,12 @@ bool system_start(const Options *o, GError **errp)
         chardev_refuse_stdio("cannot use stdio with -daemonize");
     }
     memory_init();
+    x86_accel = o->accel ?: x86_accels[0];
     return foreach_use(o->add_fds, add_fd, errp) && foreach_use(o->add_fds, close_added_fd, errp) &&
            make_machine(o, errp) && foreach_use(o->objects, add_object, errp) &&
            configure_machine(o, errp) && foreach_use(o->chardevs, add_chardev, errp) &&
-           add_serials(o, errp) && foreach_use(o->monitors, add_monitor, errp) && kvm_init(errp) &&
+           add_serials(o, errp) && foreach_use(o->monitors, add_monitor, errp) &&
+           add_qtest(o, errp) && x86_accel->init(errp) &&
            MACHINE_GET_CLASS(current_machine)->create(current_machine, errp) &&
            foreach_use(o->devices, add_device, errp) &&
            MACHINE_GET_CLASS(current_machine)->ready(current_machine, errp);
@@ -378,6 +399,7 @@ bool system_start(const Options *o, GError **errp)
 void system_cleanup(void)
 {
     devices_shutdown();
+    qtest_server_cleanup();
     monitor_cleanup(); /* the events of the devices' end were the last */
     chardev_cleanup_all();
     fdset_cleanup();

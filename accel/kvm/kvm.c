@@ -264,3 +264,15 @@ bool kvm_create_irqchip(GError **errp)
     kvm_state.irqchip = true;
     return kvm_routes_commit(errp);
 }
+
+const X86Accel x86_accel_kvm = {
+    .name = "kvm",
+    .label = "KVM",
+    .init = kvm_init,
+    .create_irqchip = kvm_create_irqchip,
+    .max_vcpus = kvm_max_vcpus,
+    .max_vcpu_id = kvm_max_vcpu_id,
+    .cpu_model_new = x86_cpu_model_new,
+    .create_vcpu = kvm_create_vcpu,
+    .reset = kvm_reset,
+};

@@ -106,7 +106,7 @@ static struct vfio_iommu_type1_info *get_info(const VFIOContainer *c, GError **e
     for (;;) {
         info->argsz = argsz;
         if (hostcalls->ioctl(fd, VFIO_IOMMU_GET_INFO, info)) {
-            error_set_errno(errp, errno, "VFIO_IOMMU_GET_INFO failed");
+            error_set_errno(errp, errno, "%s: VFIO_IOMMU_GET_INFO failed", c->name);
             return NULL;
         }
         if (info->argsz <= argsz) {

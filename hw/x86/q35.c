@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The machine "q35": one PCI Express root bus, the interrupt controllers and the timer of KVM, and
+ * The machine "q35": one PCI Express root bus, the interrupt controllers and the timer of the
+ * accelerator, and
  * the few old devices that a guest still counts on.  There is no firmware: when the guest starts,
  * BARs are assigned, ACPI tables stand in RAM and the kernel is loaded, and so again after each
  * reset.
  */
-#include "accel/kvm.h"
+#include "accel/x86.h"
 #include "backends/hostmem.h"
 #include "core/accel.h"
 #include "core/machine.h"
@@ -45,14 +46,15 @@ static bool check_cpus(Q35Machine *s, GError **errp)
     unsigned n = s->topology.cpus;
     uint32_t highest = x86_apic_id(&s->topology, n - 1);
 
-    if (n > (unsigned)kvm_max_vcpus()) {
-        return error_set(errp, "-smp: %u CPUs are more than KVM takes (%d)", n, kvm_max_vcpus());
+    if (n > (unsigned)x86_accel->max_vcpus()) {
+        return error_set(errp, "-smp: %u CPUs are more than %s takes (%d)", n, x86_accel->label,
+                         x86_accel->max_vcpus());
     }
-    if (highest >= (uint32_t)kvm_max_vcpu_id()) {
+    if (highest >= (uint32_t)x86_accel->max_vcpu_id()) {
         return error_set(errp,
-                         "-smp: with this topology the last CPU's APIC id would be %u, KVM takes "
+                         "-smp: with this topology the last CPU's APIC id would be %u, %s takes "
                          "ids up to %d",
-                         highest, kvm_max_vcpu_id() - 1);
+                         highest, x86_accel->label, x86_accel->max_vcpu_id() - 1);
     }
     return true;
 }
@@ -60,7 +62,7 @@ static bool check_cpus(Q35Machine *s, GError **errp)
 static bool create_cpus(Q35Machine *s, GError **errp)
 {
     for (unsigned i = 0; i < s->topology.cpus; i++) {
-        if (!kvm_create_vcpu(s->cpu, &s->topology, i, errp)) {
+        if (!x86_accel->create_vcpu(s->cpu, &s->topology, i, errp)) {
             return false;
         }
     }
@@ -179,10 +181,10 @@ static bool q35_create(Machine *m, GError **errp)
         .cores = c->cores,
         .threads = c->threads,
     };
-    if (!check_cpus(s, errp) || !kvm_create_irqchip(errp)) {
+    if (!check_cpus(s, errp) || !x86_accel->create_irqchip(errp)) {
         return false;
     }
-    s->cpu = x86_cpu_model_new(c->cpu ?: "host", &s->topology, errp);
+    s->cpu = x86_accel->cpu_model_new(c->cpu ?: "host", &s->topology, errp);
     if (!s->cpu || !create_ram(s, errp)) {
         return false;
     }
@@ -248,7 +250,7 @@ static void q35_reset(void *opaque)
         error_report("reset: %s", err->message);
         system_vmstop_request(RUN_STATE_INTERNAL_ERROR);
     }
-    kvm_reset(&s->boot_state);
+    x86_accel->reset(&s->boot_state);
 }
 
 static void q35_vm_state(bool running, RunState state, void *opaque)

@@ -7,9 +7,7 @@
 #ifndef VIADUCT_ACCEL_KVM_H
 #define VIADUCT_ACCEL_KVM_H
 
-#include <glib.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include "accel/x86.h"
 
 /*
  * Opens /dev/kvm, checks what we need, creates the VM, registers as the accelerator (core/accel.h)
@@ -23,38 +21,17 @@ bool kvm_create_irqchip(GError **errp);
 int kvm_max_vcpus(void);
 int kvm_max_vcpu_id(void);
 
-/* ---- -cpu ---- */
-
-typedef struct X86CPUModel X86CPUModel;
-typedef struct X86Topology {
-    unsigned cpus, maxcpus, sockets, dies, cores, threads; /* as -smp; all at least 1 */
-} X86Topology;
+/* ---- vCPUs ---- */
 
 /*
  * "host" (or "max") with ",+flag", ",-flag", ",flag=on|off".  An unknown model or flag, or a flag
  * that the host lacks, is an error that names it.
  */
 X86CPUModel *x86_cpu_model_new(const char *spec, const X86Topology *topo, GError **errp);
-void x86_cpu_model_free(X86CPUModel *model);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(X86CPUModel, x86_cpu_model_free)
-/* Physical address bits that the guest's CPUID will show. */
-unsigned x86_cpu_phys_bits(const X86CPUModel *model);
-bool x86_cpu_is_amd(const X86CPUModel *model);
-/* APIC id of the vCPU @index: fields of the topology, each in the next power of two. */
-uint32_t x86_apic_id(const X86Topology *topo, unsigned index);
-
 /* Creates vCPU @index (its CPUState goes to core's list) and its thread, which stands still. */
 bool kvm_create_vcpu(const X86CPUModel *model, const X86Topology *topo, unsigned index,
                      GError **errp);
 
-/* Where the boot processor starts; the other fields of a vCPU have their values of INIT. */
-typedef struct X86BootState {
-    bool long_mode; /* else flat 32-bit protected mode, paging off */
-    uint64_t rip, rsp, rbx, rsi;
-    uint64_t cr3; /* long mode: the boot page tables */
-    uint64_t gdt_base;
-    uint16_t gdt_limit; /* selectors: 0x10 code, 0x18 data (in either mode) */
-} X86BootState;
 /* Resets all vCPUs and the irqchip: BSP to @boot, the others wait for SIPI. vCPUs stand still. */
 void kvm_reset(const X86BootState *boot);
 

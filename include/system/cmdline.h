@@ -22,13 +22,14 @@ typedef struct SMPOptions {
 typedef struct Options {
     /* of OptionUse */
     GArray *machines, *add_fds, *objects, *chardevs, *serials, *monitors, *devices;
+    const struct X86Accel *accel; /* NULL: not given */
     SMPOptions smp;
     uint64_t ram_size; /* bytes; 0: not given */
     const char *cpu, *kernel, *initrd, *append;
     char *name, *process; /* owned */
     uint8_t uuid[16];
     bool uuid_set;
-    const char *pidfile;
+    const char *pidfile, *qtest, *qtest_log;
     bool daemonize, nographic, nodefaults, stopped, no_reboot, no_shutdown;
     bool done; /* an option such as -help has had its answer: exit with status 0 */
 } Options;

@@ -20,6 +20,8 @@ static GArray *files;
 static GArray *maps; /* SimMap */
 static GString *call_log;
 static unsigned fail_in;
+static int fail_choice = -1; /* which of a call's errors; -1: EIO */
+static bool fail_on;         /* and all after it */
 static bool failed;
 /* The calls come from any thread. */
 static GRecMutex lock;
@@ -50,15 +52,38 @@ void sim_note(const char *fmt, ...)
     g_string_append_c(call_log, '\n');
 }
 
+/* What the kernel may well say to each of the calls, 0-ended. */
+static const int open_errors[] = { EMFILE, EACCES, ENOMEM, EBUSY, 0 };
+static const int ioctl_errors[] = { ENOMEM, EBUSY, EINVAL, EIO, 0 };
+static const int map_errors[] = { ENOMEM, EINVAL, 0 };
+static const int access_errors[] = { EIO, EFAULT, 0 };
+static const int eventfd_errors[] = { EMFILE, ENOMEM, 0 };
+static const int fstat_errors[] = { EIO, ENOMEM, 0 };
+
 /* Each call but those that give something back comes here first. */
-static bool must_fail(void)
+static bool must_fail(const char *call, unsigned long what, const int *errors)
 {
-    if (fail_in && !--fail_in) {
-        failed = true;
-        errno = EIO;
-        return true;
+    unsigned n = 0;
+
+    if (!fail_in || --fail_in) {
+        return false;
     }
-    return false;
+    fail_in = fail_on;
+    errno = EIO;
+    if (fail_choice >= 0) {
+        while (errors[n]) {
+            n++;
+        }
+        errno = errors[(unsigned)fail_choice % n];
+    }
+    if (fail_choice >= 0 && !failed) {
+        int errnum = errno;
+
+        fprintf(stderr, "sim: %s 0x%lx fails: %s\n", call, what, strerrorname_np(errnum));
+        errno = errnum;
+    }
+    failed = true;
+    return true;
 }
 
 /* ---- the calls ---- */
@@ -145,7 +170,7 @@ static int sim_open(const char *path, int flags)
     LOCKED;
     unsigned minor;
 
-    if (must_fail()) {
+    if (must_fail("open", 0, open_errors)) {
         return -1;
     }
     sim_note("open %s", path);
@@ -222,7 +247,7 @@ static int sim_fstat(int fd, struct stat *st)
     LOCKED;
     File *f = file(fd);
 
-    if (must_fail()) {
+    if (must_fail("fstat", 0, fstat_errors)) {
         return -1;
     }
     if (!f) {
@@ -241,7 +266,7 @@ static int sim_ioctl(int fd, unsigned long request, void *arg)
     File *f = file(fd);
     int ret;
 
-    if (must_fail()) {
+    if (must_fail("ioctl", request, ioctl_errors)) {
         return -1;
     }
     if (!f) {
@@ -287,7 +312,7 @@ static void *sim_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t
     SimMap m;
     void *p;
 
-    if (must_fail()) {
+    if (must_fail("mmap", len, map_errors)) {
         return MAP_FAILED;
     }
     if (fd >= 0) {
@@ -354,13 +379,17 @@ static ssize_t device_rw(int fd, void *buf, size_t len, off_t offset, bool is_wr
 static ssize_t sim_pread(int fd, void *buf, size_t len, off_t offset)
 {
     LOCKED;
-    return must_fail() ? -1 : device_rw(fd, buf, len, offset, false);
+    return must_fail("pread", (unsigned long)offset, access_errors)
+               ? -1
+               : device_rw(fd, buf, len, offset, false);
 }
 
 static ssize_t sim_pwrite(int fd, const void *buf, size_t len, off_t offset)
 {
     LOCKED;
-    return must_fail() ? -1 : device_rw(fd, (void *)(uintptr_t)buf, len, offset, true);
+    return must_fail("pwrite", (unsigned long)offset, access_errors)
+               ? -1
+               : device_rw(fd, (void *)(uintptr_t)buf, len, offset, true);
 }
 
 static int sim_eventfd(unsigned initval, int flags)
@@ -368,7 +397,7 @@ static int sim_eventfd(unsigned initval, int flags)
     LOCKED;
     int fd;
 
-    if (must_fail()) {
+    if (must_fail("eventfd", 0, eventfd_errors)) {
         return -1;
     }
     fd = eventfd(initval, flags);
@@ -416,6 +445,13 @@ void sim_fail(unsigned nth)
 {
     fail_in = nth;
     failed = false;
+}
+
+void sim_fail_as(unsigned nth, unsigned choice, bool on)
+{
+    sim_fail(nth);
+    fail_on = on;
+    fail_choice = (int)choice;
 }
 
 bool sim_failed(void)

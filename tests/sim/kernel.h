@@ -122,6 +122,11 @@ unsigned sim_dirty_pages(const SimDevice *dev);
 void sim_note(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 /* The @nth call from now on fails with EIO (1: the next one; 0: none), once. */
 void sim_fail(unsigned nth);
+/*
+ * The same with one of the errors that are plausible for the call, chosen by number, and a line on
+ * stderr when it happens.  @on: so do all calls after it.
+ */
+void sim_fail_as(unsigned nth, unsigned choice, bool on);
 /* Whether it did. */
 bool sim_failed(void);
 /* Descriptors and maps of device memory that are open. */

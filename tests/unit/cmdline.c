@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "accel/x86.h"
 #include "system/cmdline.h"
 #include "system/startup.h"
 
@@ -110,7 +111,10 @@ static void test_refused(void)
     refuse("--nosuch", "--nosuch: invalid option");
     refuse("-kernel", "-kernel: requires an argument");
     refuse("disk.img", "disk.img: disk images are not supported");
-    refuse("-accel tcg", "-accel tcg: invalid accelerator tcg: there is kvm only");
+    refuse("-accel tcg", "-accel tcg: invalid accelerator tcg: there are kvm and qtest");
+    refuse("-accel qtest -enable-kvm",
+           "-enable-kvm: the accelerator is qtest already: there can be one only");
+    refuse("-qtest-log none", "-qtest-log only allowed with -qtest option");
     refuse("-accel kvm,kernel-irqchip=off",
            "-accel kvm,kernel-irqchip=off: kernel-irqchip=off is not supported, only on");
     refuse("-display gtk", "-display gtk: not supported; the only form there is: -display none");
@@ -143,6 +147,26 @@ static void test_accepted(void)
     g_assert_cmpint(o->uuid[15], ==, 0xff);
     g_assert_true(o->stopped && o->no_reboot && o->nodefaults && !o->no_shutdown && !o->done);
     g_assert_cmpuint(o->ram_size, ==, 0);
+}
+
+static void test_accel(void)
+{
+    static const struct {
+        const char *line, *name;
+    } cases[] = {
+        { "-accel kvm -enable-kvm", "kvm" },
+        { "-enable-kvm", "kvm" },
+        { "-accel qtest", "qtest" },
+        { "-accel accel=qtest,kernel-irqchip=on -qtest unix:/x -qtest-log none", "qtest" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) err = NULL;
+        g_autoptr(Options) o = parse(cases[i].line, &err);
+
+        g_assert_no_error(err);
+        g_assert_cmpstr(o->accel->name, ==, cases[i].name);
+    }
 }
 
 /* The status that @child's process exits with. */
@@ -239,6 +263,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cmdline/memory", test_memory);
     g_test_add_func("/cmdline/refused", test_refused);
     g_test_add_func("/cmdline/accepted", test_accepted);
+    g_test_add_func("/cmdline/accel", test_accel);
     g_test_add_func("/cmdline/pidfile", test_pidfile);
     g_test_add_func("/cmdline/daemonize", test_daemonize);
     status = g_test_run();

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""sweep.py PROGRAM [all | WAY N ERROR]: one scenario again and again, in which call N of the kernel
+fails, for each N there is. Each run must end with a line that says why and status 1, or as a VM
+that answers and quits with status 0; nothing may be left open in any. "all": in all ways, and with
+each error that is plausible for the call where otherwise it is one; WAY N ERROR: that run only."""
+
+import concurrent.futures
+import os
+import sys
+
+from scenario import (DEVICES, IOMMUFD, ROOT_PORT, card, disable_msix, enable_msix, power_off,
+                      power_on)
+from vm import NVME, VM, Gone, sysfs_devices
+
+program = sys.argv[1]
+CPUS = os.cpu_count() or 1
+BATCH = 8 * CPUS
+# By iommufd, memory mapped behind the guest's boot or before it; by groups; "dead": all calls after
+# the first that fails do so too.
+WAYS = {
+    "iommufd": (IOMMUFD, {"iommufd": "i0"}),
+    "iommufd-dead": (IOMMUFD, {"iommufd": "i0"}),
+    "map-wait": ([IOMMUFD[0], IOMMUFD[1] + ",map-wait=on"], {"iommufd": "i0"}),
+    "group": ([], {}),
+    "group-dead": ([], {}),
+}
+# Unless all is asked for: of which calls every how many-th.
+BRIEFLY = {"iommufd": 1, "group": 1, "iommufd-dead": 9, "group-dead": 9}
+
+
+def play(vm, properties):
+    """The scenario. Any command may be refused; then the guest goes without what it asked for."""
+    vm.greet()
+    enable_msix(vm, 0, 2)
+    added = vm.command("device_add", driver="vfio-pci", id="h", bus="rp",
+                       sysfsdev=vm.sysfs[8], **properties)
+    if "return" in added:
+        bus = power_on(vm)
+        assert vm.read(vm.config(bus, 0, 0)) == NVME
+        enable_msix(vm, bus, 0)
+        vm.ask("device_del", id="h")
+        power_off(vm)
+        vm.wait_event("DEVICE_DELETED")
+    else:
+        assert "\n" not in added["error"]["desc"], added
+        vm.refused = added["error"]["desc"]
+    disable_msix(vm, 0, 2)
+    vm.ask("system_reset")
+    vm.wait_event("RESET")
+    vm.ask("query-pci")
+    vm.ask("x-query-vfio")
+    assert vm.ask("query-status")["status"] == "running"
+
+
+def run(way, nth, choice):
+    """What happened, whether the call was made, and what is wrong."""
+    objects, properties = WAYS[way]
+    dead = way.endswith("-dead")
+    vm = VM(program, DEVICES, objects + ROOT_PORT + card("a", 7, ",addr=2.0", properties) +
+            card("b", 9, ",addr=3.0", properties), fail=f"{nth}/{choice}{'+' if dead else ''}")
+    vm.refused = None
+    wrong = None
+    try:
+        play(vm, properties)
+        alive = True
+    except Gone as error:
+        alive = False
+        wrong = str(error)
+    except Exception as error:
+        alive = True
+        wrong = repr(error)
+    status, text = vm.quit() if alive else vm.end()
+    failed = next((line for line in text.splitlines() if " fails: " in line), None)
+    said = [line for line in text.splitlines() if not line.startswith("sim: ")]
+    if not alive and status == 1:
+        # In a dead kernel there is a warning for each thing that it does not take back, and the
+        # thread that maps memory may have an error of its own.
+        errors = [line for line in said if not dead or ": warning: " not in line]
+        wrong = None if 1 <= len(errors) <= 1 + dead else f"{len(errors)} lines say why"
+    if status != (0 if alive else 1) or "Sanitizer" in text or "runtime error" in text:
+        wrong = f"status {status}; {wrong}"
+    what = "ends" if not alive else "refused" if vm.refused else "goes on"
+    return failed, what, wrong, f"{vm.refused or ''} {' | '.join(said[:3])}", text
+
+
+def report(place, result):
+    """Whether it was bad."""
+    failed, what, wrong, said, text = result
+    print(*place, f"{failed}: {what}: {said}", flush=True)
+    if wrong:
+        print("FAIL", *place, f"{wrong}\n{text}", flush=True)
+    return bool(wrong)
+
+
+def sweep(pool, way, stride, step, covered):
+    """Each call once, or every @stride-th. Returns how many runs were bad."""
+    bad, first, more = 0, 1, True
+    while more:
+        places = [(way, nth, nth + step) for nth in range(first, first + BATCH * stride, stride)]
+        results = list(pool.map(lambda place: run(*place), places))
+        for place, result in zip(places, results):
+            if result[0] or result[2]:
+                bad += report(place, result)
+                covered[result[1]] += 1
+        more = all(result[0] for result in results)
+        first += BATCH * stride
+    return bad
+
+
+def main():
+    covered = {"ends": 0, "refused": 0, "goes on": 0}
+    if len(sys.argv) > 4:
+        place = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+        return report(place, run(*place))
+    ways, steps = BRIEFLY, range(1)
+    if sys.argv[2:] == ["all"]:
+        ways, steps = dict.fromkeys(WAYS, 1), range(4)
+    sysfs_devices(DEVICES)  # before there are threads
+    with concurrent.futures.ThreadPoolExecutor(max_workers=CPUS) as pool:
+        bad = sum(sweep(pool, way, stride, step, covered)
+                  for way, stride in ways.items() for step in steps)
+    print(f"{sum(covered.values())} times a call of the kernel failed: {covered['ends']} times the "
+          f"program ended, {covered['refused']} times the hot-plug was refused, "
+          f"{covered['goes on']} times it went on; {bad} bad")
+    return bool(bad) or not all(covered.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

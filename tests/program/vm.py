@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A VM of the program on the simulated kernel: its process, its QMP session, and the guest, which
+this script plays by the qtest protocol."""
+
+import functools
+import itertools
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import tempfile
+
+MAJOR = 510  # of the simulated devices
+
+# PCI, the standard header and MSI-X
+COMMAND, BAR0, SECONDARY_BUS, MEMORY_WINDOW = 0x04, 0x10, 0x18, 0x20
+MEMORY, MASTER = 2, 4
+ECAM = 0xE0000000
+NVME, INTX, MDEV = 0x00101B36, 0x00111B36, 0x00121B36
+
+
+class Gone(Exception):
+    """The program has ended, or does not answer."""
+
+
+class Channel:
+    """One connection, and the lines that come over it."""
+
+    def __init__(self, ours, timeout=30):
+        self.sock = ours
+        self.sock.settimeout(timeout)
+        self.buffer = b""
+
+    def send(self, line):
+        try:
+            self.sock.sendall(line.encode() + b"\n")
+        except OSError as error:
+            raise Gone(str(error)) from error
+
+    def line(self):
+        while b"\n" not in self.buffer:
+            try:
+                more = self.sock.recv(65536)
+            except OSError as error:
+                raise Gone(f"no answer: {error}") from error
+            if not more:
+                raise Gone("connection closed")
+            self.buffer += more
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return line.decode().rstrip("\r")
+
+    def close(self):
+        self.sock.close()
+
+
+def sysfs_device(top, name, minor):
+    """What the program looks for below a device's folder."""
+    folder = os.path.join(top, name)
+    cdev = os.path.join(folder, "vfio-dev", f"vfio{minor}")
+    os.makedirs(cdev)
+    with open(os.path.join(cdev, "dev"), "w") as file:
+        file.write(f"{MAJOR}:{minor}\n")
+    group = os.path.join(top, "groups", str(minor))
+    os.makedirs(os.path.join(group, "devices"))
+    os.symlink(folder, os.path.join(group, "devices", name))
+    os.symlink(group, os.path.join(folder, "iommu_group"))
+    return folder
+
+
+# One for all VMs: folders take longer to make and remove than a VM to come and go.
+folder = tempfile.TemporaryDirectory(prefix="viaduct-program-")
+numbers = itertools.count()
+
+
+@functools.cache
+def sysfs_devices(devices):
+    """Their folders by their minor numbers."""
+    return {
+        minor: sysfs_device(folder.name, f"0000:{minor:02x}:00.0", minor)
+        for _, minor, _ in devices
+    }
+
+
+class VM:
+    """Runs PROGRAM with DEVICES, a tuple of (kind, minor, iommu); ARGS may name {devMINOR}."""
+
+    def __init__(self, program, devices, args, fail=None):
+        self.sysfs = sysfs_devices(devices)
+        self.paths = [os.path.join(folder.name, f"{name}{next(numbers)}")
+                      for name in ("qmp", "qtest")]
+        self.events, self.lines = [], []
+        self.qmp = self.qtest = None
+        self.serial = 0
+        env = dict(os.environ)
+        env["VIADUCT_SIM"] = " ".join(f"{kind}={m}/{iommu}" for kind, m, iommu in devices)
+        if fail:
+            env["VIADUCT_SIM_FAIL"] = fail
+        servers = [self.listen(path) for path in self.paths]
+        self.process = subprocess.Popen(
+            [program, "-nodefaults", "-accel", "qtest", "-m", "16", "-qtest-log", "none",
+             "-qmp", f"unix:{self.paths[0]}", "-qtest", f"unix:{self.paths[1]}"]
+            + [arg.format(**{f"dev{m}": path for m, path in self.sysfs.items()}) for arg in args],
+            env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True)
+        try:
+            self.qmp, self.qtest = [self.accept(server) for server in servers]
+        finally:
+            for server, path in zip(servers, self.paths):
+                server.close()
+                os.unlink(path)
+
+    def listen(self, path):
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(path)
+        server.listen(1)
+        return server
+
+    def accept(self, server):
+        """The program connects early; if it ends before, there is nothing to wait for."""
+        for _ in range(300):
+            if select.select([server], [], [], 0.1)[0]:
+                return Channel(server.accept()[0])
+            if self.process.poll() is not None:
+                return None
+        return None
+
+    # ---- QMP ----
+
+    def message(self):
+        message = json.loads(self.qmp.line())
+        if "event" in message:
+            self.events.append(message)
+        return message
+
+    def command(self, name, **arguments):
+        """The whole answer."""
+        if not self.qmp:
+            raise Gone("no connection")
+        self.serial += 1
+        serial = self.serial
+        request = {"execute": name, "id": serial}
+        if arguments:
+            request["arguments"] = {k.replace("_", "-"): v for k, v in arguments.items()}
+        self.qmp.send(json.dumps(request))
+        while True:
+            answer = self.message()
+            if answer.get("id") == serial:
+                return answer
+
+    def ask(self, name, **arguments):
+        answer = self.command(name, **arguments)
+        assert "return" in answer, f"{name}: {answer}"
+        return answer["return"]
+
+    def greet(self):
+        if not self.qmp:
+            raise Gone("no connection")
+        greeting = self.message()
+        assert "QMP" in greeting, greeting
+        self.ask("qmp_capabilities")
+
+    def wait_event(self, name):
+        while True:
+            for event in self.events:
+                if event["event"] == name:
+                    self.events.remove(event)
+                    return event
+            self.message()
+
+    # ---- the guest ----
+
+    def guest(self, line):
+        """The answer without its OK."""
+        if not self.qtest:
+            raise Gone("no connection")
+        self.qtest.send(line)
+        while True:
+            answer = self.qtest.line()
+            if not answer.startswith("IRQ "):
+                assert answer.split()[0] == "OK", f"{line}: {answer}"
+                return answer[3:]
+            self.lines.append(answer)
+
+    def wait_line(self, line):
+        """An interrupt line's change."""
+        while line not in self.lines:
+            self.lines.append(self.qtest.line())
+        self.lines.remove(line)
+
+    def read(self, addr, size=4):
+        return int(self.guest(f"read{' bw l   q'[size]} {addr:#x}"), 0)
+
+    def write(self, addr, value, size=4):
+        self.guest(f"write{' bw l   q'[size]} {addr:#x} {value:#x}")
+
+    def config(self, bus, slot, reg):
+        return ECAM + (bus << 20) + (slot << 15) + reg
+
+    def capability(self, bus, slot, wanted):
+        at = self.read(self.config(bus, slot, 0x34), 1)
+        while at:
+            if self.read(self.config(bus, slot, at), 1) == wanted:
+                return at
+            at = self.read(self.config(bus, slot, at + 1), 1)
+        raise AssertionError(f"no capability {wanted:#x}")
+
+    # ---- the end ----
+
+    def end(self, timeout=30):
+        """Exit status and stderr."""
+        try:
+            _, text = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            _, text = self.process.communicate()
+            text += "(it did not end by itself)\n"
+        for channel in (self.qmp, self.qtest):
+            if channel:
+                channel.close()
+        return self.process.returncode, text
+
+    def quit(self):
+        try:
+            self.command("quit")
+        except Gone:
+            pass  # it may be faster than its answer
+        return self.end()
