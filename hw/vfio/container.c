@@ -118,7 +118,7 @@ static bool map_peer(VFIOContainer *c, VFIOExtent *e, const MemoryRange *r)
     if (r->mr->fd < 0 && !c->ops->maps_device_memory_by_address) {
         return false;
     }
-    e->mapped = vfio_container_map(c, e, r, &err);
+    e->mapped = check_ranges(c, e, &err) && vfio_container_map(c, e, r, &err);
     if (err && !c->p2p_warned) {
         c->p2p_warned = true;
         warn_report("%s: no DMA from other devices to '%s': %s", c->name, r->mr->name,
