@@ -26,6 +26,9 @@ static const char *const state_names[] = {
     [RUN_STATE_INTERNAL_ERROR] = "internal-error",
     [RUN_STATE_IO_ERROR] = "io-error",
     [RUN_STATE_GUEST_PANICKED] = "guest-panicked",
+    [RUN_STATE_INMIGRATE] = "inmigrate",
+    [RUN_STATE_FINISH_MIGRATE] = "finish-migrate",
+    [RUN_STATE_POSTMIGRATE] = "postmigrate",
 };
 
 static const struct {

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/ram.h"
+
 typedef struct CPUState {
     int index;        /* 0 … n-1 */
     uint32_t arch_id; /* APIC id on x86 */
@@ -33,6 +35,16 @@ typedef struct AccelOps {
      */
     bool (*device_fd_add)(int fd, GError **errp);
     void (*device_fd_del)(int fd);
+    /*
+     * The vCPUs' dirty pages (core/ram.h).  From start on all of guest memory counts as written by
+     * them; sync sets bits in RAMBlock.dirty of what was written; a page that is going to be read
+     * is cleared first, so that the next write of it is seen; stop ends it.  Machine lock held, save
+     * for clear: any thread.  All NULL: there are no vCPUs that write.
+     */
+    bool (*dirty_start)(GError **errp);
+    void (*dirty_sync)(void);
+    void (*dirty_clear)(RAMBlock *block, uint64_t offset, uint64_t size);
+    void (*dirty_stop)(void);
 } AccelOps;
 
 /* NULL until one is registered. */

@@ -18,6 +18,9 @@ typedef enum {
     RUN_STATE_INTERNAL_ERROR,
     RUN_STATE_IO_ERROR,
     RUN_STATE_GUEST_PANICKED,
+    RUN_STATE_INMIGRATE,      /* waits for the state of another process */
+    RUN_STATE_FINISH_MIGRATE, /* stopped, so that the rest of its state can be sent */
+    RUN_STATE_POSTMIGRATE,    /* its state is another process's now */
     RUN_STATE__MAX,
 } RunState;
 
