@@ -229,7 +229,7 @@ def deaf(name):
 def test_cancel():
     source = start()
     fill(source)
-    source.guest(f"memset 0x200000 {10 << 20} 0x5a")
+    source.guest(f"memset 0x500000 {10 << 20} 0x5a")
     for n in range(5):
         with deaf(f"deaf{n}") as server:
             source.ask("migrate", uri=f"unix:{path(f'deaf{n}')}")
@@ -252,7 +252,7 @@ def test_killed():
     """The destination dies at some moment: the VM is the source's."""
     source = start()
     fill(source)
-    source.guest(f"memset 0x200000 {10 << 20} 0x5a")
+    source.guest(f"memset 0x500000 {10 << 20} 0x5a")
     for n in range(8):
         destination = start("-incoming", f"unix:{path(f'killed{n}')}")
         source.ask("migrate", uri=f"unix:{path(f'killed{n}')}")
