@@ -17,6 +17,7 @@
 #include "hw/x86/smbios.h"
 #include "hw/x86/x86.h"
 #include "migration/migration.h"
+#include "migration/vmstate.h"
 #include "util/error.h"
 
 #include <string.h>
@@ -32,6 +33,7 @@ typedef struct Q35Machine {
     X86Boot *boot;
     X86BootState boot_state;
     bool loaded; /* RAM holds what the guest starts from: nothing has run yet */
+    X86Memory migrated;
 } Q35Machine;
 
 typedef MachineClass Q35MachineClass;
@@ -262,6 +264,64 @@ static void q35_vm_state(bool running, RunState state, void *opaque)
     }
 }
 
+/* ---- migration ---- */
+
+/* Where RAM and windows are is in tables that the guest has read. */
+static bool q35_pre_save(void *opaque, GError **errp)
+{
+    Q35Machine *s = opaque;
+
+    s->migrated = s->mem;
+    return true;
+}
+
+static bool q35_post_load(void *opaque, GError **errp)
+{
+    Q35Machine *s = opaque;
+    const X86Memory *there = &s->migrated, *here = &s->mem;
+
+    s->loaded = false;
+    if (there->below_4g != here->below_4g || there->above_4g_base != here->above_4g_base ||
+        there->above_4g != here->above_4g) {
+        return error_set(errp,
+                         "RAM is %" G_GUINT64_FORMAT " bytes from 0 and %" G_GUINT64_FORMAT
+                         " from 0x%" G_GINT64_MODIFIER "x there, %" G_GUINT64_FORMAT
+                         " and %" G_GUINT64_FORMAT " from 0x%" G_GINT64_MODIFIER "x here",
+                         there->below_4g, there->above_4g, there->above_4g_base, here->below_4g,
+                         here->above_4g, here->above_4g_base);
+    }
+    if (memcmp(there->mem32, here->mem32, sizeof(here->mem32)) ||
+        memcmp(&there->mem64, &here->mem64, sizeof(here->mem64))) {
+        return error_set(errp,
+                         "the windows of PCI devices in memory are elsewhere there than here");
+    }
+    return true;
+}
+
+static const VMStateField window_fields[] = {
+    VMSTATE_UINT(PCIWindow, base),
+    VMSTATE_UINT(PCIWindow, size),
+    VMSTATE_END,
+};
+
+static const VMStateField q35_fields[] = {
+    VMSTATE_UINT(Q35Machine, migrated.below_4g),
+    VMSTATE_UINT(Q35Machine, migrated.above_4g_base),
+    VMSTATE_UINT(Q35Machine, migrated.above_4g),
+    VMSTATE_STRUCT_ARRAY(Q35Machine, migrated.mem32, window_fields),
+    VMSTATE_STRUCT(Q35Machine, migrated.mem64, window_fields),
+    VMSTATE_END,
+};
+
+static const VMState q35_vmstate = {
+    .name = "q35",
+    .version = 1,
+    .priority = VMS_PRIORITY_CHIPS,
+    .fields = q35_fields,
+    .pre_save = q35_pre_save,
+    .post_load = q35_post_load,
+};
+
 static bool q35_ready(Machine *m, GError **errp)
 {
     Q35Machine *s = Q35_MACHINE(m);
@@ -274,6 +334,7 @@ static bool q35_ready(Machine *m, GError **errp)
         s->loaded = true;
         vm_state_add_notifier(q35_vm_state, s);
         reset_register(q35_reset, s);
+        vmstate_register("machine", 0, &q35_vmstate, s);
         devices_reset();
     }
     memory_transaction_commit();
