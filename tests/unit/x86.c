@@ -302,7 +302,7 @@ static void test_smbios(void)
     };
     static const uint8_t uuid[] = { 0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66,
                                     0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff };
-    MachineConfig config = { .sockets = 3, .dies = 2, .cores = 150, .threads = 2 };
+    MachineConfig config = { .smp = { .sockets = 3, .dies = 2, .cores = 150, .threads = 2 } };
     g_autoptr(GByteArray) table = NULL;
     unsigned count[128] = { 0 }, n, array = 0;
     uint8_t entry[SMBIOS_ENTRY_SIZE];
