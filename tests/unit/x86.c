@@ -827,6 +827,19 @@ static void test_rtc(void)
     g_assert_cmphex(rtc_get(12) & 0xa0, ==, 0xa0);
     g_assert_false(lines[8]);
 
+    /* At second 77 of any minute: it never comes, and to know that takes no time. */
+    {
+        gint64 start = g_get_monotonic_time();
+
+        rtc_put(3, 0xff);
+        rtc_put(5, 0xff);
+        for (int i = 0; i < 4000; i++) {
+            rtc_put(1, i % 2 ? 0x77 : 0x78);
+        }
+        g_assert_cmpint(g_get_monotonic_time() - start, <, G_USEC_PER_SEC / 2);
+        g_assert_false(lines[8]);
+    }
+
     /* 1024 Hz, and each second. */
     rtc_put(11, 0x42);
     g_assert_true(wait_rtc());
