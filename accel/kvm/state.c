@@ -59,7 +59,7 @@ void kvm_vcpu_state_init(VCPUState *s)
 {
     for (unsigned i = 0; i < NR_VCPU_PARTS; i++) {
         s->size[i] = !parts[i].cap || kvm_check_extension(parts[i].cap)
-                         ? parts[i].size ?: kvm_check_extension(parts[i].cap)
+                         ? parts[i].size ?: (size_t)kvm_check_extension(parts[i].cap)
                          : 0;
         s->part[i] = s->size[i] ? g_malloc0(s->size[i]) : NULL;
     }
