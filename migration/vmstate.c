@@ -114,13 +114,17 @@ static bool take_u32(Reader *in, uint32_t *v)
     return at;
 }
 
-/* g_free it; NULL: there is not so much. */
+/* g_free it; NULL: there is not so much.  It can be shown: what no name here has in it is "?". */
 static char *take_text(Reader *in)
 {
     uint8_t len;
     const uint8_t *at = take_u8(in, &len) ? take(in, len) : NULL;
+    char *text = at ? g_strndup((const char *)at, len) : NULL;
 
-    return at ? g_strndup((const char *)at, len) : NULL;
+    for (uint8_t i = 0; text && i < len; i++) {
+        text[i] = g_ascii_isprint(at[i]) ? text[i] : '?';
+    }
+    return text;
 }
 
 static void put_u8(GByteArray *out, uint8_t v)
