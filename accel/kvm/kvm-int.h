@@ -108,6 +108,7 @@ typedef struct VCPUState {
     uint8_t *part[NR_VCPU_PARTS]; /* the kernel's structs; NULL: KVM has no such part */
     uint32_t size[NR_VCPU_PARTS];
     GByteArray *msrs; /* struct kvm_msr_entry each; all but those that go on by themselves */
+    uint64_t ssp;     /* the shadow stack's pointer; 0 where there is none */
 } VCPUState;
 
 /* Room for the parts, once. */
