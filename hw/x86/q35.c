@@ -16,6 +16,7 @@
 #include "hw/x86/boot.h"
 #include "hw/x86/smbios.h"
 #include "hw/x86/x86.h"
+#include "migration/migration.h"
 #include "util/error.h"
 
 #include <string.h>
@@ -237,6 +238,7 @@ static bool load(Q35Machine *s, GError **errp)
     memcpy(x86_memory_ptr(&s->mem, X86_RSDP, sizeof(tables.rsdp)), tables.rsdp,
            sizeof(tables.rsdp));
     smbios_build_entry(after, smbios->len, x86_memory_ptr(&s->mem, X86_SMBIOS, SMBIOS_ENTRY_SIZE));
+    ram_dirty_all(); /* in case of a migration; who looks where all of that went? */
     return x86_boot_load(s->boot, tables.base, &s->boot_state, errp);
 }
 
@@ -266,7 +268,8 @@ static bool q35_ready(Machine *m, GError **errp)
     bool ok;
 
     memory_transaction_begin(); /* the reset moves BARs away and back: nobody need hear of it */
-    ok = pci_assign_resources(errp) && load(s, errp);
+    /* What another process sends says where BARs are and what RAM holds. */
+    ok = migration_is_incoming() || (pci_assign_resources(errp) && load(s, errp));
     if (ok) {
         s->loaded = true;
         vm_state_add_notifier(q35_vm_state, s);

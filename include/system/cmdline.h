@@ -21,7 +21,7 @@ typedef struct SMPOptions {
 /* Strings are argv's. */
 typedef struct Options {
     /* of OptionUse */
-    GArray *machines, *add_fds, *objects, *chardevs, *serials, *monitors, *devices;
+    GArray *machines, *add_fds, *objects, *chardevs, *serials, *monitors, *devices, *incoming;
     const struct X86Accel *accel; /* NULL: not given */
     SMPOptions smp;
     uint64_t ram_size; /* bytes; 0: not given */
