@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 
 #include "core/fdset.h"
-#include "core/lock.h"
 #include "migration/channel-private.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -29,16 +28,10 @@ static const ChannelOps file_ops = {
 /* The sets of descriptors are the machine's. */
 static int open_path(const char *path, int flags)
 {
-    bool lock = !machine_locked();
-    int fd;
+    bool locked = channel_lock();
+    int fd = fdset_open(path, flags, FILE_MODE);
 
-    if (lock) {
-        machine_lock();
-    }
-    fd = fdset_open(path, flags, FILE_MODE);
-    if (lock) {
-        machine_unlock();
-    }
+    channel_unlock(locked);
     return fd;
 }
 

@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 
 #include "migration/channel-private.h"
-#include "migration/options.h"
 #include "util/error.h"
 #include "util/fd.h"
 
@@ -102,26 +101,9 @@ static void tune(GSocket *sock, const MigrationAddress *a)
     }
 }
 
-MigrationChannel *channel_socket_new(const char *name, int fd, const char *host, bool server,
-                                     GCancellable *cancel, GError **errp)
-{
-    MigrationChannel *ch;
-
-    if (*migration_parameters.tls_creds) {
-        close(fd);
-        error_set(errp, "migration channel %s: TLS is not supported", name);
-        return NULL;
-    }
-    ch = channel_new(&channel_fd_ops, sizeof(MigrationChannel), name, fd, fd, errp);
-    if (ch) {
-        ch->is_socket = true;
-    }
-    return ch;
-}
-
 /* Takes the descriptor out of GIO's hands. */
 static MigrationChannel *channel_of(GSocket *sock, const MigrationAddress *a, const char *name,
-                                    bool server, GCancellable *cancel, GError **errp)
+                                    GError **errp)
 {
     int fd = fcntl(g_socket_get_fd(sock), F_DUPFD_CLOEXEC, 0);
 
@@ -131,7 +113,7 @@ static MigrationChannel *channel_of(GSocket *sock, const MigrationAddress *a, co
         fd_close(&fd);
         return NULL;
     }
-    return channel_socket_new(name, fd, a->host, server, cancel, errp);
+    return channel_socket_new(name, fd, errp);
 }
 
 MigrationChannel *channel_socket_connect(const MigrationAddress *a, GCancellable *cancel,
@@ -143,7 +125,7 @@ MigrationChannel *channel_socket_connect(const MigrationAddress *a, GCancellable
         g_prefix_error(errp, "Failed to connect to '%s': ", a->name);
         return NULL;
     }
-    return channel_of(sock, a, a->name, false, cancel, errp);
+    return channel_of(sock, a, a->name, errp);
 }
 
 /* ---- listening ---- */
@@ -215,7 +197,7 @@ MigrationChannel *channel_socket_accept(MigrationListener *l, GCancellable *canc
     peer = l->address->kind == TRANSPORT_TCP ? g_socket_get_remote_address(sock, NULL) : NULL;
     from = peer ? g_socket_connectable_to_string(G_SOCKET_CONNECTABLE(peer)) : NULL;
     name = g_strconcat(l->address->name, from ? " from " : "", from, NULL);
-    return channel_of(sock, l->address, name, true, cancel, errp);
+    return channel_of(sock, l->address, name, errp);
 }
 
 void channel_socket_unlisten(MigrationListener *l)
