@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "channel-fixture.h"
+#include "migration/options.h"
 #include "util/fd.h"
 
 #define MUCH ((size_t)5 << 20)
@@ -35,7 +36,7 @@ static void test_tcp(void)
         g_assert_no_error(err);
         uri = uri_of(l);
         g_assert_null(strstr(uri, ":0,"));
-        to = strstr(listen[i], "::1") ? NULL : parse(uri);
+        to = strstr(uri, "::") ? NULL : parse(uri);
         if (!to) { /* the form of JSON has no brackets */
             g_autoptr(JsonObject) o = migration_address_to_json(migration_listener_address(l));
 
@@ -252,6 +253,59 @@ static void test_file_head(void)
     g_assert_true(migration_channel_finish(ch, &err));
     g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
     g_assert_cmpstr(text, ==, "headnew");
+}
+
+static void set_direct_io(bool on)
+{
+    g_autoptr(JsonObject) o = json_object_new();
+
+    json_object_set_boolean_member(o, "direct-io", on);
+    g_assert_true(migration_set_parameters(o, NULL));
+}
+
+/* Any length, so that the last bytes are not a whole block; and a length of whole buffers. */
+static void test_direct_io(void)
+{
+    static const size_t lengths[] = { 1, 4096, 1 << 20, MUCH, MUCH + 4097 };
+    g_autofree char *path = path_of("direct"), *uri = g_strdup_printf("file:%s,offset=8k", path);
+    g_autofree char *odd = g_strdup_printf("file:%s,offset=100", path);
+    g_autoptr(MigrationAddress) a = parse(uri), b = parse(odd);
+    g_autoptr(GError) err = NULL;
+    g_autofree uint8_t *data = pattern(MUCH + 4097, 1);
+    guint before = descriptors();
+
+    set_direct_io(true);
+    g_assert_null(migration_connect(b, NULL, &err));
+    g_assert_nonnull(strstr(err->message, "direct-io needs an offset that is a multiple of 4096"));
+    g_clear_error(&err);
+    for (size_t i = 0; i < G_N_ELEMENTS(lengths); i++) {
+        MigrationChannel *ch = migration_connect(a, NULL, &err);
+        g_autoptr(MigrationListener) l = NULL;
+        struct stat st;
+
+        if (!ch && strstr(err->message, "(O_DIRECT): Invalid argument")) {
+            g_test_skip("the file system has no O_DIRECT");
+            break;
+        }
+        g_assert_no_error(err);
+        write_pieces(ch, data, lengths[i]);
+        g_assert_true(migration_channel_finish(ch, &err));
+        migration_channel_free(ch);
+        g_assert_cmpint(stat(path, &st), ==, 0);
+        g_assert_cmpint(st.st_size, ==, 8192 + lengths[i]);
+        for (int direct = 0; direct < 2; direct++) {
+            set_direct_io(direct);
+            l = migration_listen(a, &err);
+            g_assert_no_error(err);
+            ch = migration_accept(l, NULL, &err);
+            read_pieces(ch, data, lengths[i]);
+            assert_end(ch);
+            migration_channel_free(ch);
+            g_clear_pointer(&l, migration_listener_free);
+        }
+    }
+    set_direct_io(false);
+    assert_descriptors(before);
 }
 
 /* ---- addresses ---- */
@@ -574,6 +628,7 @@ int main(int argc, char **argv)
     g_test_add_func("/channel/exec-fails", test_exec_fails);
     g_test_add_func("/channel/file", test_file);
     g_test_add_func("/channel/file-head", test_file_head);
+    g_test_add_func("/channel/direct-io", test_direct_io);
     g_test_add_func("/channel/bad-addresses", test_bad_addresses);
     g_test_add_func("/channel/nobody-there", test_nobody_there);
     g_test_add_func("/channel/ports", test_ports);
