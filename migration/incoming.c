@@ -441,8 +441,7 @@ static bool start(MigrationAddress *address, GError **errp)
         in.finished = true;
         return false;
     }
-    migration_set_status(MIGRATION_STATUS_NONE);
-    migration_set_status(MIGRATION_STATUS_SETUP);
+    migration_begin_status();
     in.thread = g_thread_try_new("incoming", incoming_thread, NULL, errp);
     if (!in.thread) {
         g_clear_pointer(&in.listener, migration_listener_free);

@@ -78,6 +78,8 @@ const char *migration_status_name(MigrationStatus status);
 MigrationStatus migration_status(void);
 /* Emits MIGRATION if the capability `events` is on.  Locked. */
 void migration_set_status(MigrationStatus status);
+/* A new one begins. */
+void migration_begin_status(void);
 
 /* ---- section.c ---- */
 

@@ -768,8 +768,7 @@ bool migration_start(const char *uri, JsonArray *channels, GError **errp)
         m.uuid[i] = (uint8_t)g_random_int();
     }
     m.started = g_get_monotonic_time();
-    migration_set_status(MIGRATION_STATUS_NONE);
-    migration_set_status(MIGRATION_STATUS_SETUP);
+    migration_begin_status();
     m.thread = g_thread_try_new("migration", migration_thread, NULL, &err);
     if (!m.thread) {
         migration_set_status(MIGRATION_STATUS_FAILED);

@@ -26,6 +26,12 @@ MigrationStatus migration_status(void)
     return current;
 }
 
+void migration_begin_status(void)
+{
+    current = MIGRATION_STATUS_NONE;
+    migration_set_status(MIGRATION_STATUS_SETUP);
+}
+
 void migration_set_status(MigrationStatus status)
 {
     if (status == current) {

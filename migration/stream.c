@@ -72,14 +72,18 @@ bool stream_send(Stream *s, RecordType type, unsigned section, const void *head,
 
 bool stream_next(Stream *s, GError **errp)
 {
-    Record *r = &s->record;
+    Record *r = &s->record, next;
 
     if (s->left) {
         return error_set(errp, "%u bytes too many in a record '%s'", s->left, record_name(r->type));
     }
-    if (!migration_channel_read(s->channel, r, sizeof(*r), errp)) {
+    if (!migration_channel_read(s->channel, &next, sizeof(next), errp)) {
+        if (r->type) {
+            g_prefix_error(errp, "after a record '%s': ", record_name(r->type));
+        }
         return false;
     }
+    *r = next;
     if (r->magic != STREAM_MAGIC) {
         return error_set(errp, "this is no record of a migration stream (0x%08x)", r->magic);
     }
@@ -99,6 +103,7 @@ bool stream_read(Stream *s, void *buf, size_t len, GError **errp)
                          s->record.length);
     }
     if (!migration_channel_read(s->channel, buf, len, errp)) {
+        g_prefix_error(errp, "in a record '%s': ", record_name(s->record.type));
         return false;
     }
     s->left -= len;

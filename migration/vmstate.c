@@ -12,6 +12,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "core/memory.h"
 #include "util/error.h"
 
 typedef struct Registered {
@@ -113,13 +114,17 @@ static bool take_u32(Reader *in, uint32_t *v)
     return at;
 }
 
-/* g_free it; NULL: there is not so much. */
+/* g_free it; NULL: there is not so much.  It can be shown: what no name here has in it is "?". */
 static char *take_text(Reader *in)
 {
     uint8_t len;
     const uint8_t *at = take_u8(in, &len) ? take(in, len) : NULL;
+    char *text = at ? g_strndup((const char *)at, len) : NULL;
 
-    return at ? g_strndup((const char *)at, len) : NULL;
+    for (uint8_t i = 0; text && i < len; i++) {
+        text[i] = g_ascii_isprint(at[i]) ? text[i] : '?';
+    }
+    return text;
 }
 
 static void put_u8(GByteArray *out, uint8_t v)
@@ -397,7 +402,14 @@ static bool load_pass(const uint8_t *data, size_t len, bool apply, GError **errp
 
 bool vmstate_load_all(const uint8_t *data, size_t len, bool apply, GError **errp)
 {
-    return load_pass(data, len, false, errp) && (!apply || load_pass(data, len, true, errp));
+    bool ok = load_pass(data, len, false, errp);
+
+    if (ok && apply) {
+        memory_transaction_begin(); /* what moves, moves once */
+        ok = load_pass(data, len, true, errp);
+        memory_transaction_commit();
+    }
+    return ok;
 }
 
 static bool describe(Registered *r, void *opaque, GError **errp)

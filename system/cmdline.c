@@ -503,7 +503,7 @@ Options *options_new(void)
     o->serials = new_uses();
     o->monitors = new_uses();
     o->devices = new_uses();
-    o->smp = (SMPOptions) { 1, 1, 1, 1, 1, 1 };
+    o->smp = (CPUTopology) { 1, 1, 1, 1, 1, 1 };
     return o;
 }
 

@@ -266,6 +266,8 @@ bool kvm_create_irqchip(GError **errp)
         }
     }
     kvm_state.irqchip = true;
+    kvm_chips_vmstate_register();
+    kvm_clock_init();
     return kvm_routes_commit(errp);
 }
 
