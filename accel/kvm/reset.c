@@ -312,14 +312,17 @@ static int restore(void)
 
 void kvm_reset(const X86BootState *boot)
 {
+    bool first = !captured;
     int ret;
 
     kvm_wait_vcpus();
-    ret = captured ? restore() : capture();
+    ret = first ? capture() : restore();
     if (ret >= 0) {
         ret = start_boot_processor(x86_cpu(0), boot);
     }
-    if (ret < 0) {
+    if (ret < 0 && first) {
+        system_failure_request(); /* without that state there is no way to start, now or later */
+    } else if (ret < 0) {
         system_vmstop_request(RUN_STATE_INTERNAL_ERROR);
     }
 }
