@@ -104,7 +104,7 @@ class VM:
         options += [f"-qtest-log none -qtest unix:{path}" for path in self.paths[1:]]
         servers = [self.listen(path) for path in self.paths]
         self.process = subprocess.Popen(
-            [program, "-nodefaults", "-accel", accel, "-m", "16", *" ".join(options).split()]
+            [program, "-nodefaults", "-sandbox", "on", "-accel", accel, "-m", "16", *" ".join(options).split()]
             + [arg.format(**{f"dev{m}": path for m, path in self.sysfs.items()}) for arg in args],
             env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True)

@@ -4,6 +4,9 @@
  * threads.  The linker puts these functions in the place of the ones of the same names (--wrap), and
  * each call of them is one more that VIADUCT_SIM_FAIL counts.  Behind them is the real kernel; only
  * that a simulated device cannot be KVM's is not known there.
+ *
+ * And the sandbox, which sanitizers do not survive: from where it would be on, an ioctl that it
+ * would not let pass ends the program here too.
  */
 #include "tests/sim/internal.h"
 
@@ -11,9 +14,13 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+
+#include "system/sandbox.h"
 
 static const int kvm_errors[] = { EINVAL, ENOMEM, EINTR, EFAULT, 0 };
 static const int kvm_open_errors[] = { EACCES, ENOENT, EMFILE, 0 };
@@ -36,6 +43,45 @@ gpointer __real_g_try_malloc0_n(gsize n, gsize size);
 gpointer __wrap_g_try_malloc0_n(gsize n, gsize size);
 GThread *__real_g_thread_try_new(const char *name, GThreadFunc fn, gpointer data, GError **errp);
 GThread *__wrap_g_thread_try_new(const char *name, GThreadFunc fn, gpointer data, GError **errp);
+
+bool __wrap_sandbox_enable(GError **errp);
+
+/* ---- the sandbox ---- */
+
+static gint sandboxed; /* atomic */
+static const HostCalls *below;
+
+static void check_sandbox(unsigned long request)
+{
+    if (g_atomic_int_get(&sandboxed) && !sandbox_has_ioctl(request)) {
+        fprintf(stderr, "sim: ioctl 0x%lx is not among those of system/sandbox.c\n", request);
+        abort();
+    }
+}
+
+static int checked_ioctl(int fd, unsigned long request, void *arg)
+{
+    check_sandbox(request);
+    return below->ioctl(fd, request, arg);
+}
+
+void sim_watch_ioctls(void)
+{
+    static HostCalls calls;
+
+    below = hostcalls;
+    calls = *below;
+    calls.ioctl = checked_ioctl;
+    hostcalls = &calls;
+}
+
+bool __wrap_sandbox_enable(GError **errp)
+{
+    g_atomic_int_set(&sandboxed, true);
+    return true;
+}
+
+/* ---- failures ---- */
 
 int __wrap_open64(const char *path, int flags, ...)
 {
@@ -71,6 +117,7 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
     va_start(ap, request);
     arg = va_arg(ap, void *);
     va_end(ap);
+    check_sandbox(request);
     if (_IOC_TYPE(request) == KVMIO && request != KVM_RUN) {
         if (sim_must_fail("KVM's ioctl", request, kvm_errors)) {
             return -1;

@@ -138,4 +138,7 @@ int sim_container_ioctl(SimContainer *c, unsigned long request, void *arg);
  */
 bool sim_must_fail(const char *call, unsigned long what, const int *errors);
 
+/* failures.c: once, after sim_init(). */
+void sim_watch_ioctls(void);
+
 #endif
