@@ -4,6 +4,10 @@
  * in the bitmaps of RAM blocks, so a pass costs one call an extent and source, and no memory.  It
  * asks for one extent at a time, because the kernel stops at the first address that is not mapped
  * and does not say so.
+ *
+ * By one thread.  Threads would have to share extents, of which none can be asked for in parts (see
+ * query_extent()), and a guest has two: one above 4 GiB has nearly all.  For two extents of the
+ * kernel's own test IOMMU two threads take 0.9 to 1.1 times as long as one.
  */
 #include "hw/vfio/container.h"
 

@@ -49,7 +49,8 @@ vmm_start() {
     exec {out}> >(tee "$log" | tr -d '\r')
     tee=$!
     "$VIADUCT" -machine q35 -accel kvm -cpu host -nodefaults -display none -serial stdio \
-        -m "$mem" -smp "$smp" -kernel "${kernel:-$LAB_KERNEL}" -initrd "${initrd:-$LAB_GUEST}" \
+        -sandbox on -m "$mem" -smp "$smp" -kernel "${kernel:-$LAB_KERNEL}" \
+        -initrd "${initrd:-$LAB_GUEST}" \
         -append "$cmdline ${append:-} test=$test" \
         "$@" ${LAB_OPTS:-} </dev/null >&$out 2>&1 &
     vmm=$!

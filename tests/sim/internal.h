@@ -132,4 +132,13 @@ SimContainer *sim_container_new(void);
 void sim_container_close(SimContainer *c);
 int sim_container_ioctl(SimContainer *c, unsigned long request, void *arg);
 
+/*
+ * Each call but those that give something back comes here first: whether it is to fail, with errno
+ * set to one of @errors (0-ended: what the kernel may well say).  @what is for the line that says so.
+ */
+bool sim_must_fail(const char *call, unsigned long what, const int *errors);
+
+/* failures.c: once, after sim_init(). */
+void sim_watch_ioctls(void);
+
 #endif
