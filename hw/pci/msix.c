@@ -288,6 +288,39 @@ void msix_reset(PCIDevice *dev)
     }
 }
 
+/* ---- migration ---- */
+
+size_t msix_state_size(PCIDevice *dev)
+{
+    return dev->msix ? (size_t)dev->msix->table_size + dev->msix->pba_size : 0;
+}
+
+void msix_state_get(PCIDevice *dev, uint8_t *state)
+{
+    MSIXState *s = dev->msix;
+
+    if (!s) {
+        return;
+    }
+    if (s->hooks && s->hooks->poll_pending) {
+        s->hooks->poll_pending(dev, 0, s->vectors);
+    }
+    memcpy(state, s->table, s->table_size);
+    memcpy(state + s->table_size, s->pba, s->pba_size);
+}
+
+void msix_state_set(PCIDevice *dev, const uint8_t *state)
+{
+    MSIXState *s = dev->msix;
+
+    if (s) {
+        memcpy(s->table, state, s->table_size);
+        memcpy(s->pba, state + s->table_size, s->pba_size);
+    }
+}
+
+/* ---- the end ---- */
+
 static void state_free(gpointer data)
 {
     MSIXState *s = data;

@@ -102,6 +102,14 @@ char *pci_device_path(PCIDevice *dev)
                            PCI_FUNC(dev->devfn));
 }
 
+char *pci_device_place(PCIDevice *dev)
+{
+    g_autofree char *above = dev->bus->bridge ? pci_device_place(dev->bus->bridge) : NULL;
+
+    return g_strdup_printf("%s%s%02x.%x", above ?: "0000:00:", above ? "/" : "",
+                           PCI_SLOT(dev->devfn), PCI_FUNC(dev->devfn));
+}
+
 static PCIBus *find_bus(Device *dev, GError **errp)
 {
     PCIBus *bus = dev->bus_name ? pci_bus_find(dev->bus_name) : pci_root_bus();

@@ -116,6 +116,8 @@ struct VFIOPCIDevice {
     int msix_relo; /* an index into vfio_msix_relo_names */
     int ats;       /* OnOffAuto */
     bool no_mmap, no_kvm_intx, no_kvm_msi, no_kvm_msix, req;
+    int enable_migration, precopy_dirty, device_dirty; /* OnOffAuto */
+    bool migration_events;
     /* state */
     VFIODevice *vbasedev;          /* NULL: not realized */
     uint8_t *emulated_config_bits; /* set: of pdev->config; clear: of the device */
@@ -132,7 +134,8 @@ struct VFIOPCIDevice {
     unsigned batch_first, batch_end; /* vectors that the batch touched */
     VFIONotifier notifiers[VFIO_NR_NOTIFIERS];
     VFIOUse use;
-    unsigned warned; /* set of VFIOWarning */
+    unsigned warned;            /* set of VFIOWarning */
+    struct VFIOPCIState *saved; /* what of it another process needs: pci-migration.c */
 };
 
 GType vfio_pci_get_type(void);
@@ -237,6 +240,10 @@ void vfio_msix_settle(VFIOPCIDevice *vdev);
 /* pci-notifiers.c: ERR and REQ, where the device has them. */
 bool vfio_notifiers_init(VFIOPCIDevice *vdev, GError **errp);
 void vfio_notifiers_fini(VFIOPCIDevice *vdev);
+
+/* pci-migration.c: the device takes part in migrations, or blocks them. */
+bool vfio_pci_migration_init(VFIOPCIDevice *vdev, GError **errp);
+void vfio_pci_migration_fini(VFIOPCIDevice *vdev);
 
 /* pci-reset.c: PCIDeviceClass.reset */
 void vfio_pci_reset(PCIDevice *pdev);

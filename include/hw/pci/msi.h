@@ -58,5 +58,13 @@ MSIMessage msix_message(PCIDevice *dev, unsigned vector);
 void msix_set_pending(PCIDevice *dev, unsigned vector, bool pending);
 unsigned msix_nr_vectors(PCIDevice *dev);
 void msix_reset(PCIDevice *dev);
+/*
+ * Table and pending bits, one behind the other as they are in memory, for another process to have
+ * them: how many bytes (0: no MSI-X), and a copy.  They are put back while MSI-X is off; switching it
+ * on then tells the owner.
+ */
+size_t msix_state_size(PCIDevice *dev);
+void msix_state_get(PCIDevice *dev, uint8_t *state);
+void msix_state_set(PCIDevice *dev, const uint8_t *state);
 
 #endif

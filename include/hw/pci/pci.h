@@ -90,6 +90,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(PCIDevice, g_object_unref)
 void pci_device_coming(PCIDevice *dev);
 /* "0000:00:02.0" as the guest's topology stands now; g_free it. */
 char *pci_device_path(PCIDevice *dev);
+/*
+ * Where it is, whatever numbers the guest gives to buses: "0000:00:02.0" on the root bus, and behind
+ * a bridge that one's place, '/' and "00.0".  g_free it.
+ */
+char *pci_device_place(PCIDevice *dev);
 
 /* ---- configuration space ---- */
 

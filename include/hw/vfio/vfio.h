@@ -62,10 +62,13 @@ typedef struct VFIODevice {
     IOMMUFDBackend *iommufd;               /* NULL: not connected, or reached by its group */
     VFIOGroup *group;                      /* NULL: not connected, or reached by its cdev */
     VFIOContainer *container;
-    VFIODomain *domain;           /* of the container; NULL: none of its own */
-    bool accel_told;              /* the accelerator has the cdev */
-    bool no_dmabuf;               /* the kernel does not give out parts of its regions */
-    VFIODirtySource dirty_source; /* while tracking is on */
+    VFIODomain *domain;              /* of the container; NULL: none of its own */
+    bool accel_told;                 /* the accelerator has the cdev */
+    bool no_dmabuf;                  /* the kernel does not give out parts of its regions */
+    VFIODirtySource dirty_source;    /* while tracking is on */
+    bool no_dirty_log;               /* its own log of its writes is not used */
+    bool no_running_sync;            /* nor is anybody asked for them before the VM has stopped */
+    struct VFIOMigration *migration; /* NULL: it is not to be migrated, as nobody has asked yet */
 } VFIODevice;
 
 /*
@@ -145,6 +148,9 @@ int vfio_device_set_irqs(VFIODevice *dev, unsigned index, uint32_t action, unsig
                          unsigned count, const int32_t *fds, GError **errp);
 /* Turns the index off as a whole. */
 bool vfio_disable_irqindex(VFIODevice *dev, unsigned index, GError **errp);
+
+/* Bytes of devices' states that this process has sent in the migration that is under way or was last. */
+uint64_t vfio_migration_bytes_transferred(void);
 
 /*
  * x-query-vfio's answer: an array of containers with their addresses, extents, bytes (all, those

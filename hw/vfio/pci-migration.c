@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Migration of vfio-pci.  The device's own state is its driver's affair (migration.c); what is left
+ * is what this process stands in for: the emulated registers, and interrupts.
+ *
+ * They are loaded when the device has got its state and does not run yet, by the functions that serve
+ * a guest's writes, and in the order in which a driver would write: so BARs are mapped, and routes
+ * and eventfds made, in the one way there is.  What a guest cannot write must be the same on both
+ * sides, or the device is another one.
+ */
+#include "hw/vfio/migration.h"
+#include "hw/vfio/pci.h"
+
+#include "migration/vmstate.h"
+#include "util/error.h"
+#include "util/hostcalls.h"
+#include "util/trace.h"
+
+#define MSIX_STATE_MAX (2048 * PCI_MSIX_ENTRY_SIZE + 2048 / 8)
+
+typedef struct VFIOPCIState {
+    VFIOPCIDevice *vdev;
+    GByteArray *config, *msix;
+    uint64_t bar_size[PCI_NUM_REGIONS];
+    uint32_t msi_pending; /* by vector: a message was kept back, or not sent yet */
+    bool intx_pending;
+} VFIOPCIState;
+
+static const VMStateField vfio_pci_fields[] = {
+    VMSTATE_BLOB(VFIOPCIState, config, PCIE_CONFIG_SIZE),
+    VMSTATE_UINT_ARRAY(VFIOPCIState, bar_size),
+    VMSTATE_BLOB(VFIOPCIState, msix, MSIX_STATE_MAX),
+    VMSTATE_UINT(VFIOPCIState, msi_pending),
+    VMSTATE_BOOL(VFIOPCIState, intx_pending),
+    VMSTATE_END,
+};
+
+/* ---- saving ---- */
+
+/* The eventfd has a signal that nobody has taken. */
+static bool is_signalled(int fd)
+{
+    GPollFD poll = { .fd = fd, .events = G_IO_IN };
+
+    return fd >= 0 && g_poll(&poll, 1, 0) == 1;
+}
+
+/* The guest has not got it: the vector is masked, or the main loop has not been there yet. */
+static bool is_kept_back(const VFIOMSIVector *v)
+{
+    return !v->bound && is_signalled(v->trigger);
+}
+
+static uint8_t *pending_bits(VFIOPCIState *s)
+{
+    return s->msix->data + (size_t)msix_nr_vectors(&s->vdev->parent) * PCI_MSIX_ENTRY_SIZE;
+}
+
+static void save_interrupts(VFIOPCIState *s)
+{
+    VFIOPCIDevice *vdev = s->vdev;
+    PCIDevice *pdev = &vdev->parent;
+
+    g_byte_array_set_size(s->msix, (guint)msix_state_size(pdev));
+    msix_state_get(pdev, s->msix->data);
+    for (unsigned i = 0; vdev->interrupt == VFIO_INT_MSIX && i < msix_nr_vectors(pdev); i++) {
+        pending_bits(s)[i / 8] |= (uint8_t)(is_kept_back(&vdev->vectors[i]) << i % 8);
+    }
+    s->msi_pending = 0;
+    for (unsigned i = 0; vdev->interrupt == VFIO_INT_MSI && i < vdev->nr_msi; i++) {
+        s->msi_pending |= (uint32_t)is_kept_back(&vdev->vectors[i]) << i;
+    }
+    s->intx_pending = vdev->intx.relay && is_signalled(vdev->intx.trigger);
+}
+
+static bool vfio_pci_pre_save(void *opaque, GError **errp)
+{
+    VFIOPCIState *s = opaque;
+    PCIDevice *pdev = &s->vdev->parent;
+
+    g_byte_array_set_size(s->config, 0);
+    g_byte_array_append(s->config, pdev->config, pdev->config_size);
+    for (unsigned i = 0; i < PCI_NUM_REGIONS; i++) {
+        s->bar_size[i] = pdev->regions[i].size;
+    }
+    save_interrupts(s);
+    return true;
+}
+
+/* ---- loading: is it the same device? ---- */
+
+/* The bits at @at that are ours and that nothing changes. */
+static uint8_t fixed_bits(const VFIOPCIDevice *vdev, uint32_t at)
+{
+    const PCIDevice *pdev = &vdev->parent;
+    uint32_t msi = pdev->msi_cap;
+    uint16_t flags = msi ? pci_get_word(pdev->config + msi + PCI_MSI_FLAGS) : 0;
+    uint32_t pending =
+        msi + (flags & PCI_MSI_FLAGS_64BIT ? PCI_MSI_PENDING_64 : PCI_MSI_PENDING_32);
+
+    if (msi && flags & PCI_MSI_FLAGS_MASKBIT && at - pending < 4) {
+        return 0;
+    }
+    return vdev->emulated_config_bits[at] & (uint8_t)~pdev->wmask[at] & (uint8_t)~pdev->w1cmask[at];
+}
+
+static bool check_same(VFIOPCIState *s, GError **errp)
+{
+    PCIDevice *pdev = &s->vdev->parent;
+
+    if (s->config->len != pdev->config_size || s->msix->len != msix_state_size(pdev)) {
+        return error_set(
+            errp, "%u bytes of configuration space and %u of MSI-X; here there are %u and %zu",
+            s->config->len, s->msix->len, pdev->config_size, msix_state_size(pdev));
+    }
+    for (uint32_t i = 0; i < pdev->config_size; i++) {
+        uint8_t bits = fixed_bits(s->vdev, i);
+
+        if ((s->config->data[i] ^ pdev->config[i]) & bits) {
+            return error_set(errp,
+                             "configuration space has 0x%02x at 0x%x; here it is 0x%02x (bits "
+                             "0x%02x count)",
+                             s->config->data[i], i, pdev->config[i], bits);
+        }
+    }
+    for (unsigned i = 0; i < PCI_NUM_REGIONS; i++) {
+        if (s->bar_size[i] != pdev->regions[i].size) {
+            return error_set(errp,
+                             "BAR %u has 0x%" G_GINT64_MODIFIER
+                             "x bytes; here it has 0x%" G_GINT64_MODIFIER "x",
+                             i, s->bar_size[i], pdev->regions[i].size);
+        }
+    }
+    return true;
+}
+
+/* ---- loading: as a guest's driver would ---- */
+
+static void write_saved(VFIOPCIState *s, uint32_t at, unsigned len)
+{
+    const uint8_t *from = s->config->data + at;
+    uint32_t val = len == 4 ? pci_get_long(from) : len == 2 ? pci_get_word(from) : *from;
+
+    vfio_pci_write_config(&s->vdev->parent, at, val, len);
+}
+
+static void set_power(PCIDevice *pdev, uint16_t state)
+{
+    uint32_t at = pdev->pm_cap + PCI_PM_CTRL;
+    uint32_t control = pdev->pm_cap ? vfio_pci_read_config(pdev, at, 2) : state;
+
+    if ((control & PCI_PM_CTRL_STATE_MASK) != state) {
+        vfio_pci_write_config(pdev, at, (control & ~(uint32_t)PCI_PM_CTRL_STATE_MASK) | state, 2);
+    }
+}
+
+/* No memory, no interrupt but the pin, whatever there was before. */
+static void quiesce(VFIOPCIState *s)
+{
+    PCIDevice *pdev = &s->vdev->parent;
+
+    set_power(pdev, 0);
+    vfio_pci_write_config(pdev, PCI_COMMAND, 0, 2);
+    if (s->vdev->msix.cap) {
+        vfio_pci_write_config(pdev, s->vdev->msix.cap + PCI_MSIX_FLAGS, 0, 2);
+    }
+    if (pdev->msi_cap) {
+        vfio_pci_write_config(pdev, pdev->msi_cap + PCI_MSI_FLAGS, 0, 2);
+    }
+}
+
+static bool load_header(VFIOPCIState *s, GError **errp)
+{
+    PCIDevice *pdev = &s->vdev->parent;
+    uint16_t wanted = pci_get_word(s->config->data + PCI_COMMAND);
+    uint16_t command;
+
+    for (uint32_t bar = PCI_BASE_ADDRESS_0; bar <= PCI_BASE_ADDRESS_5; bar += 4) {
+        write_saved(s, bar, 4);
+    }
+    write_saved(s, PCI_ROM_ADDRESS, 4);
+    write_saved(s, PCI_CACHE_LINE_SIZE, 1);
+    write_saved(s, PCI_INTERRUPT_LINE, 1);
+    write_saved(s, PCI_COMMAND, 2);
+    command = pci_get_word(pdev->config + PCI_COMMAND);
+    return command == wanted ||
+           error_set(errp, "its COMMAND register is 0x%04x, not 0x%04x", command, wanted);
+}
+
+/* The mask and the message, and then what switches it on. */
+static void load_msi(VFIOPCIState *s)
+{
+    uint32_t cap = s->vdev->parent.msi_cap;
+    uint16_t flags = cap ? pci_get_word(s->config->data + cap + PCI_MSI_FLAGS) : 0;
+    bool wide = flags & PCI_MSI_FLAGS_64BIT;
+
+    if (!cap) {
+        return;
+    }
+    write_saved(s, cap + PCI_MSI_ADDRESS_LO, 4);
+    if (wide) {
+        write_saved(s, cap + PCI_MSI_ADDRESS_HI, 4);
+    }
+    write_saved(s, cap + (wide ? PCI_MSI_DATA_64 : PCI_MSI_DATA_32), 2);
+    if (flags & PCI_MSI_FLAGS_MASKBIT) {
+        write_saved(s, cap + (wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32), 4);
+    }
+    write_saved(s, cap + PCI_MSI_FLAGS, 2);
+}
+
+static bool signal_vector(VFIOPCIDevice *vdev, unsigned nr, MSIMessage msg, bool no_route,
+                          GError **errp)
+{
+    VFIOMSIVector *v = &vdev->vectors[nr];
+
+    if (v->trigger < 0 && !vfio_vector_prepare(v, msg, no_route, errp)) {
+        return false;
+    }
+    host_eventfd_signal(v->trigger);
+    return true;
+}
+
+/* What the guest had not got yet; a masked vector collects it until it is unmasked. */
+static bool load_pending(VFIOPCIState *s, GError **errp)
+{
+    VFIOPCIDevice *vdev = s->vdev;
+    PCIDevice *pdev = &vdev->parent;
+    const uint8_t *pba = pending_bits(s);
+
+    for (unsigned i = 0; vdev->interrupt == VFIO_INT_MSIX && i < msix_nr_vectors(pdev); i++) {
+        if (pba[i / 8] >> i % 8 & 1 &&
+            !signal_vector(vdev, i, msix_message(pdev, i), vdev->no_kvm_msix, errp)) {
+            return false;
+        }
+    }
+    for (unsigned i = 0; vdev->interrupt == VFIO_INT_MSI && i < MIN(vdev->nr_msi, 32); i++) {
+        if (s->msi_pending >> i & 1 &&
+            !signal_vector(vdev, i, msi_message(pdev, i), vdev->no_kvm_msi, errp)) {
+            return false;
+        }
+    }
+    if (s->intx_pending && vdev->intx.trigger >= 0) {
+        host_eventfd_signal(vdev->intx.trigger);
+    }
+    return true;
+}
+
+static bool vfio_pci_post_load(void *opaque, GError **errp)
+{
+    VFIOPCIState *s = opaque;
+    VFIOPCIDevice *vdev = s->vdev;
+    PCIDevice *pdev = &vdev->parent;
+
+    if (!check_same(s, errp)) {
+        return false;
+    }
+    quiesce(s);
+    msix_state_set(pdev, s->msix->data);
+    if (!load_header(s, errp)) {
+        return false;
+    }
+    load_msi(s);
+    if (vdev->msix.cap) {
+        write_saved(s, vdev->msix.cap + PCI_MSIX_FLAGS, 2);
+    }
+    if (!load_pending(s, errp)) {
+        return false;
+    }
+    if (pdev->pm_cap) {
+        set_power(pdev, s->config->data[pdev->pm_cap + PCI_PM_CTRL] & PCI_PM_CTRL_STATE_MASK);
+    }
+    TRACE("vfio_pci_loaded", "%s interrupt %d", vdev->vbasedev->name, vdev->interrupt);
+    return true;
+}
+
+static const VMState vfio_pci_vmstate = {
+    .name = "vfio-pci",
+    .version = 1,
+    .priority = VMS_PRIORITY_DEVICE,
+    .fields = vfio_pci_fields,
+    .pre_save = vfio_pci_pre_save,
+    .post_load = vfio_pci_post_load,
+};
+
+/* ---- life ---- */
+
+bool vfio_pci_migration_init(VFIOPCIDevice *vdev, GError **errp)
+{
+    g_autofree char *id = pci_device_place(&vdev->parent);
+    VFIOMigrationConfig config = {
+        .owner = DEVICE(vdev),
+        .id = id,
+        .enable = vdev->enable_migration,
+        .events = vdev->migration_events,
+    };
+
+    vdev->vbasedev->no_dirty_log = vdev->device_dirty == ON_OFF_AUTO_OFF;
+    vdev->vbasedev->no_running_sync = vdev->precopy_dirty == ON_OFF_AUTO_OFF;
+    if (!vfio_migration_init(vdev->vbasedev, &config, errp)) {
+        return false;
+    }
+    vdev->saved = g_new0(VFIOPCIState, 1);
+    vdev->saved->vdev = vdev;
+    vdev->saved->config = g_byte_array_new();
+    vdev->saved->msix = g_byte_array_new();
+    vmstate_register(id, 0, &vfio_pci_vmstate, vdev->saved);
+    return true;
+}
+
+void vfio_pci_migration_fini(VFIOPCIDevice *vdev)
+{
+    vmstate_unregister(&vfio_pci_vmstate, vdev->saved);
+    g_byte_array_unref(vdev->saved->config);
+    g_byte_array_unref(vdev->saved->msix);
+    g_clear_pointer(&vdev->saved, g_free);
+    vfio_migration_fini(vdev->vbasedev);
+}
