@@ -12,6 +12,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "core/memory.h"
 #include "util/error.h"
 
 typedef struct Registered {
@@ -397,7 +398,14 @@ static bool load_pass(const uint8_t *data, size_t len, bool apply, GError **errp
 
 bool vmstate_load_all(const uint8_t *data, size_t len, bool apply, GError **errp)
 {
-    return load_pass(data, len, false, errp) && (!apply || load_pass(data, len, true, errp));
+    bool ok = load_pass(data, len, false, errp);
+
+    if (ok && apply) {
+        memory_transaction_begin(); /* what moves, moves once */
+        ok = load_pass(data, len, true, errp);
+        memory_transaction_commit();
+    }
+    return ok;
 }
 
 static bool describe(Registered *r, void *opaque, GError **errp)

@@ -33,7 +33,6 @@ struct X86CPUModel {
 
 #define KVM_LEAVES_FIRST 0x40000000
 #define KVM_LEAVES_LAST  0x400000ff
-#define KVM_TIMING_LEAF  0x40000010 /* EAX: kHz of the TSC, EBX: kHz of the APIC's timer */
 #define KVM_APIC_BUS_KHZ 1000000
 
 /* ---- the host ---- */
@@ -299,8 +298,8 @@ static void add_timing(struct kvm_cpuid2 *cpuid, unsigned tsc_khz)
     if (!signature || !tsc_khz) {
         return;
     }
-    signature->eax = MAX(signature->eax, KVM_TIMING_LEAF);
-    timing = cpuid_get(cpuid, KVM_TIMING_LEAF, 0, false);
+    signature->eax = MAX(signature->eax, KVM_CPUID_TIMING);
+    timing = cpuid_get(cpuid, KVM_CPUID_TIMING, 0, false);
     timing->eax = tsc_khz;
     timing->ebx = KVM_APIC_BUS_KHZ;
 }

@@ -31,7 +31,25 @@ int kvm_check_extension(int cap);
 
 /* ---- slots.c, irq.c ---- */
 
+typedef struct KVMSlot {
+    uint64_t gpa, size; /* size 0: the number is free */
+    uint32_t flags;
+    void *host;
+    RAMBlock *block; /* that @host is in; NULL: a device's memory */
+} KVMSlot;
+
 bool kvm_slots_init(GError **errp);
+/* Those of RAM. */
+void kvm_slots_foreach(void (*fn)(unsigned nr, const KVMSlot *slot, void *opaque), void *opaque);
+/* KVM logs the writes to those, or no longer; what comes later is treated likewise. */
+int kvm_slots_log(bool on);
+
+/* ---- dirty.c: the dirty log, for AccelOps ---- */
+
+bool kvm_dirty_start(GError **errp);
+void kvm_dirty_sync(void);
+void kvm_dirty_clear(RAMBlock *block, uint64_t page, uint64_t n, const uint64_t *bits);
+void kvm_dirty_stop(void);
 
 /* The GSIs of the IOAPIC; numbers from here on are MSI routes. */
 #define KVM_IRQCHIP_GSIS 24
@@ -71,7 +89,70 @@ void kvm_resume_vcpus(void);
 /* Returns when every vCPU stands still; none has been told to run. */
 void kvm_wait_vcpus(void);
 
+/* ---- state.c: all that a vCPU is ---- */
+
+typedef enum {
+    VCPU_NESTED,
+    VCPU_EVENTS,
+    VCPU_SREGS,
+    VCPU_REGS,
+    VCPU_XSAVE,
+    VCPU_XCRS,
+    VCPU_DEBUGREGS,
+    VCPU_LAPIC,
+    VCPU_MP_STATE,
+    NR_VCPU_PARTS,
+} VCPUPart;
+
+typedef struct VCPUState {
+    uint8_t *part[NR_VCPU_PARTS]; /* the kernel's structs; NULL: KVM has no such part */
+    uint32_t size[NR_VCPU_PARTS];
+    GByteArray *msrs; /* struct kvm_msr_entry each; all but those that go on by themselves */
+} VCPUState;
+
+/* Room for the parts, once. */
+void kvm_vcpu_state_init(VCPUState *s);
+/* All of these: machine lock held, vCPUs stand still; messages name CPU and part or MSR. */
+bool kvm_vcpu_get(X86CPU *cpu, VCPUState *s, GError **errp);
+/* After kvm_vcpu_leave(). */
+bool kvm_vcpu_put(X86CPU *cpu, const VCPUState *s, GError **errp);
+bool kvm_vcpu_put_part(X86CPU *cpu, const VCPUState *s, VCPUPart part, GError **errp);
+/* Gets or sets one MSR; false: this vCPU does not have it, or not with this value. */
+bool kvm_vcpu_msr(X86CPU *cpu, bool set, uint32_t index, uint64_t *value);
+/* The vCPU migrates; @cpuid is what it was given. */
+void kvm_vcpu_vmstate_register(X86CPU *cpu, const struct kvm_cpuid2 *cpuid);
+
+/* ---- chips.c: PICs, IOAPIC, PIT ---- */
+
+typedef struct KVMChips {
+    struct kvm_irqchip irqchip[KVM_NR_IRQCHIPS]; /* by number */
+    struct kvm_pit_state2 pit;
+} KVMChips;
+
+bool kvm_chips_get(KVMChips *chips, GError **errp);
+bool kvm_chips_put(KVMChips *chips, GError **errp);
+void kvm_chips_vmstate_register(void);
+
+/* ---- reset.c ---- */
+
+/* Keeps the power-on state, unless it is kept already: before the first change of any vCPU. */
+bool kvm_reset_capture(GError **errp);
+/* Out of a nested guest and SMM, nothing pending: now all can be put.  After the capture. */
+bool kvm_vcpu_leave(X86CPU *cpu, GError **errp);
+
+/* ---- clock.c: kvmclock, time stamp counters ---- */
+
+/* The VM's clock stands still while it is stopped, and migrates with the counters. */
+void kvm_clock_init(void);
+/* How far the vCPU's time stamp counter is before the first one's. */
+int64_t kvm_tsc_offset(X86CPU *cpu);
+/* While a state is loaded, after the clock's: so far before the first one's that was loaded. */
+bool kvm_tsc_put(X86CPU *cpu, int64_t offset, GError **errp);
+
 /* ---- cpuid.c: arrays of CPUID leaves ---- */
+
+/* EAX: kHz of the TSC, EBX: kHz of the APIC's timer. */
+#define KVM_CPUID_TIMING 0x40000010
 
 typedef enum { R_EAX, R_EBX, R_ECX, R_EDX } X86Register;
 

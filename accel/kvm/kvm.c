@@ -156,6 +156,10 @@ static const AccelOps kvm_accel = {
     .resume_vcpus = kvm_resume_vcpus,
     .device_fd_add = kvm_device_fd_add,
     .device_fd_del = kvm_device_fd_del,
+    .dirty_start = kvm_dirty_start,
+    .dirty_sync = kvm_dirty_sync,
+    .dirty_clear = kvm_dirty_clear,
+    .dirty_stop = kvm_dirty_stop,
 };
 
 /* ---- the VM ---- */
@@ -262,6 +266,8 @@ bool kvm_create_irqchip(GError **errp)
         }
     }
     kvm_state.irqchip = true;
+    kvm_chips_vmstate_register();
+    kvm_clock_init();
     return kvm_routes_commit(errp);
 }
 

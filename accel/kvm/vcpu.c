@@ -404,6 +404,7 @@ bool kvm_create_vcpu(const X86CPUModel *model, const X86Topology *topo, unsigned
     object_tree_add_numbered("/machine/unattached", "device", obj);
     cpu->cs.qom_path = object_path(obj);
     g_ptr_array_add(cpus, &cpu->cs);
+    kvm_vcpu_vmstate_register(cpu, cpuid);
     g_steal_pointer(&obj);
     return true;
 }

@@ -13,10 +13,13 @@
 #include "backends/chardev.h"
 #include "core/irq.h"
 #include "core/memory.h"
+#include "migration/vmstate.h"
 #include "util/error.h"
 
 #define FIFO_SIZE     16
 #define MSR_CONNECTED (UART_MSR_DCD | UART_MSR_DSR | UART_MSR_CTS)
+#define IER_BITS      0x0f
+#define MCR_BITS      0x1f
 
 typedef struct ISASerial {
     Device parent;
@@ -159,9 +162,10 @@ static void update_msr(ISASerial *s)
     }
 }
 
+static const uint8_t triggers[] = { 1, 4, 8, 14 };
+
 static void write_fcr(ISASerial *s, uint8_t value)
 {
-    static const uint8_t triggers[] = { 1, 4, 8, 14 };
     bool enable = value & UART_FCR_ENABLE_FIFO;
 
     if (enable != (s->depth > 1) || value & UART_FCR_CLEAR_RCVR) {
@@ -203,7 +207,7 @@ static void serial_write(void *opaque, uint64_t addr, uint64_t data, unsigned si
         }
         /* Turning the interrupt on while the transmitter is empty raises it. */
         s->thr_pending |= value & ~s->ier & UART_IER_THRI;
-        s->ier = value & 0x0f;
+        s->ier = value & IER_BITS;
         break;
     case UART_FCR:
         write_fcr(s, value);
@@ -212,7 +216,7 @@ static void serial_write(void *opaque, uint64_t addr, uint64_t data, unsigned si
         s->lcr = value;
         return;
     case UART_MCR:
-        s->mcr = value & 0x1f;
+        s->mcr = value & MCR_BITS;
         update_msr(s);
         chardev_accept_input(s->chr);
         break;
@@ -285,6 +289,52 @@ static uint64_t serial_read(void *opaque, uint64_t addr, unsigned size)
 
 static const MemoryRegionOps serial_ops = { serial_read, serial_write, .max_size = 1 };
 
+/* ---- migration ---- */
+
+static bool serial_post_load(void *opaque, GError **errp)
+{
+    ISASerial *s = opaque;
+
+    if ((s->depth != 1 && s->depth != FIFO_SIZE) || s->count > s->depth ||
+        !memchr(triggers, s->trigger, sizeof(triggers))) {
+        return error_set(errp, "no FIFO of depth %u holds %u bytes with trigger level %u", s->depth,
+                         s->count, s->trigger);
+    }
+    s->ier &= IER_BITS;
+    s->mcr &= MCR_BITS;
+    s->level = interrupt_id(s) != UART_IIR_NO_INT;
+    irq_set_line(serial_isa_ports[s->index].irq, s->level);
+    chardev_accept_input(s->chr);
+    return true;
+}
+
+static const VMStateField serial_fields[] = {
+    VMSTATE_UINT(ISASerial, ier),
+    VMSTATE_UINT(ISASerial, iir_fifo),
+    VMSTATE_UINT(ISASerial, lcr),
+    VMSTATE_UINT(ISASerial, mcr),
+    VMSTATE_UINT(ISASerial, lsr),
+    VMSTATE_UINT(ISASerial, msr),
+    VMSTATE_UINT(ISASerial, scr),
+    VMSTATE_UINT(ISASerial, dll),
+    VMSTATE_UINT(ISASerial, dlm),
+    VMSTATE_UINT(ISASerial, trigger),
+    VMSTATE_BOOL(ISASerial, thr_pending),
+    VMSTATE_BYTES(ISASerial, fifo),
+    VMSTATE_UINT_MAX(ISASerial, head, FIFO_SIZE - 1),
+    VMSTATE_UINT_MAX(ISASerial, count, FIFO_SIZE),
+    VMSTATE_UINT_MAX(ISASerial, depth, FIFO_SIZE),
+    VMSTATE_END,
+};
+
+static const VMState serial_vmstate = {
+    .name = TYPE_ISA_SERIAL,
+    .version = 1,
+    .priority = VMS_PRIORITY_DEVICE,
+    .fields = serial_fields,
+    .post_load = serial_post_load,
+};
+
 /* ---- the device ---- */
 
 static void isa_serial_reset(Device *dev)
@@ -321,6 +371,7 @@ static bool isa_serial_realize(Device *dev, GError **errp)
     memory_region_init_io(&s->io, G_OBJECT(dev), &serial_ops, s, "serial", SERIAL_PORTS);
     isa_serial_reset(dev);
     memory_region_add_child(address_space_io.root, serial_isa_ports[s->index].iobase, &s->io, 0);
+    vmstate_register("serial", s->index, &serial_vmstate, s);
     return true;
 }
 
@@ -328,6 +379,7 @@ static void isa_serial_unrealize(Device *dev)
 {
     ISASerial *s = ISA_SERIAL(dev);
 
+    vmstate_unregister(&serial_vmstate, s);
     memory_region_del_child(address_space_io.root, &s->io);
     memory_region_fini(&s->io);
     chardev_detach(s->chr);

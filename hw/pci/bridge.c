@@ -120,6 +120,24 @@ static void pci_bridge_write_config(PCIDevice *dev, uint32_t addr, uint32_t val,
     }
 }
 
+bool pci_bridge_post_load(void *opaque, GError **errp)
+{
+    if (!pci_device_post_load(opaque, errp)) {
+        return false;
+    }
+    update_behind(opaque);
+    return true;
+}
+
+static const VMState pci_bridge_vmstate = {
+    .name = "pci-bridge",
+    .version = 1,
+    .priority = VMS_PRIORITY_BUS,
+    .fields = pci_device_fields,
+    .pre_save = pci_device_pre_save,
+    .post_load = pci_bridge_post_load,
+};
+
 static bool pci_bridge_realize(PCIDevice *dev, GError **errp)
 {
     static unsigned anonymous;
@@ -182,6 +200,7 @@ static void pci_bridge_class_init(PCIBridgeClass *klass)
     DEVICE_CLASS(klass)->category = "Bridge";
     pc->class_code = 0x060400;
     pc->is_bridge = true;
+    pc->vmstate = &pci_bridge_vmstate;
     pc->realize = pci_bridge_realize;
     pc->exit = pci_bridge_exit;
     pc->reset = pci_bridge_reset;

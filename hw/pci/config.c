@@ -22,12 +22,15 @@ void pci_config_init(PCIDevice *dev)
     dev->config = g_malloc0(dev->config_size);
     dev->wmask = g_malloc0(dev->config_size);
     dev->w1cmask = g_malloc0(dev->config_size);
+    dev->varies = g_malloc0(dev->config_size);
+    dev->loaded = g_malloc0(dev->config_size);
     dev->used = (UINT64_C(1) << HEADER_DWORDS) - 1;
     for (int i = 0; i < PCI_NUM_REGIONS; i++) {
         dev->regions[i] = (PCIIORegion) { .addr = PCI_BAR_UNMAPPED };
     }
     pci_set_word(dev->wmask + PCI_COMMAND, COMMAND_WRITABLE);
     pci_set_word(dev->w1cmask + PCI_STATUS, STATUS_SENT_AND_SEEN);
+    pci_set_word(dev->varies + PCI_STATUS, PCI_STATUS_INTERRUPT);
     dev->wmask[PCI_CACHE_LINE_SIZE] = 0xff;
     dev->wmask[PCI_INTERRUPT_LINE] = 0xff;
 }
@@ -37,6 +40,8 @@ void pci_config_fini(PCIDevice *dev)
     g_clear_pointer(&dev->config, g_free);
     g_clear_pointer(&dev->wmask, g_free);
     g_clear_pointer(&dev->w1cmask, g_free);
+    g_clear_pointer(&dev->varies, g_free);
+    g_clear_pointer(&dev->loaded, g_free);
     dev->config_size = 0;
     dev->msi_cap = 0;
     dev->pm_cap = 0;

@@ -131,6 +131,25 @@ static void assign_after_reset(void *opaque)
     }
 }
 
+static bool host_post_load(void *opaque, GError **errp)
+{
+    ((PCIHost *)opaque)->address &= CONFIG_ADDRESS_FIELDS;
+    return true;
+}
+
+static const VMStateField host_fields[] = {
+    VMSTATE_UINT(PCIHost, address),
+    VMSTATE_END,
+};
+
+static const VMState host_vmstate = {
+    .name = "pci-host",
+    .version = 1,
+    .priority = VMS_PRIORITY_BUS,
+    .fields = host_fields,
+    .post_load = host_post_load,
+};
+
 static void init_regions(PCIHost *host)
 {
     const PCIHostConfig *c = &host->config;
@@ -162,6 +181,7 @@ bool pci_host_create(const PCIHostConfig *config, GError **errp)
     pci_host->root = pci_bus_new("pcie.0", NULL, 32);
     init_regions(pci_host);
     reset_register(assign_after_reset, NULL);
+    vmstate_register("pci", 0, &host_vmstate, pci_host);
     mch = g_object_new(mch_get_type(), NULL);
     mch->devfn = PCI_DEVFN(0, 0);
     return device_realize_at(DEVICE(mch), "/machine/unattached", NULL, errp);

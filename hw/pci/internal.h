@@ -6,6 +6,12 @@
 #include "hw/pci/bridge.h"
 #include "hw/pci/pci.h"
 
+/* Whether two ranges have something in common; neither wraps around. */
+static inline bool ranges_overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
+{
+    return a < b + b_size && b < a + a_size;
+}
+
 /* ---- buses (bus.c) ---- */
 
 struct PCIBus {
@@ -56,6 +62,8 @@ static inline bool pci_bar_is_64bit(const PCIIORegion *r)
 }
 /* Recomputes STATUS and the line after the pin, COMMAND, MSI or MSI-X changed (intx.c). */
 void pci_update_intx(PCIDevice *dev);
+/* The same, and tells the line whether anything changed or not. */
+void pci_restore_intx(PCIDevice *dev);
 
 /* Whether all of [addr, last] passes the bridge downwards. */
 bool pci_bridge_forwards(PCIDevice *bridge, bool io, uint64_t addr, uint64_t last);
@@ -64,6 +72,8 @@ bool pci_bridge_forwards(PCIDevice *bridge, bool io, uint64_t addr, uint64_t las
 
 /* After a write to [addr, addr + len) of configuration space. */
 void msix_write_config(PCIDevice *dev, uint32_t addr, unsigned len);
+/* After table, pending bits and configuration space were replaced. */
+bool msix_load(PCIDevice *dev, GError **errp);
 
 /* ---- the host bridge (host.c) ---- */
 

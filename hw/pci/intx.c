@@ -34,7 +34,7 @@ static void or_level(PCIDevice *dev, void *opaque)
     line->level |= dev->intx_out && pci_intx_gsi(dev) == line->gsi;
 }
 
-void pci_update_intx(PCIDevice *dev)
+static void update(PCIDevice *dev, bool tell)
 {
     uint8_t *status = dev->config + PCI_STATUS;
     uint16_t command = pci_get_word(dev->config + PCI_COMMAND);
@@ -43,11 +43,21 @@ void pci_update_intx(PCIDevice *dev)
                !msix_enabled(dev);
 
     *status = dev->intx_level ? *status | PCI_STATUS_INTERRUPT : *status & ~PCI_STATUS_INTERRUPT;
-    if (dev->intx_out != out && line.gsi >= 0) {
+    if ((dev->intx_out != out || tell) && line.gsi >= 0) {
         dev->intx_out = out;
         pci_bus_walk(pci_root_bus(), or_level, &line);
         irq_set_line(line.gsi, line.level);
     }
+}
+
+void pci_update_intx(PCIDevice *dev)
+{
+    update(dev, false);
+}
+
+void pci_restore_intx(PCIDevice *dev)
+{
+    update(dev, true);
 }
 
 void pci_set_intx(PCIDevice *dev, bool level)

@@ -118,20 +118,48 @@ static void sync_all(MSIXState *s)
     }
 }
 
-void msix_write_config(PCIDevice *dev, uint32_t addr, unsigned len)
+static uint16_t guests_control(MSIXState *s)
 {
-    MSIXState *s = dev->msix;
-    uint32_t flags = s ? s->cap + PCI_MSIX_FLAGS : 0;
-    uint16_t control;
+    return pci_get_word(s->dev->config + s->cap + PCI_MSIX_FLAGS) &
+           (PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
+}
 
-    if (!s || addr >= flags + 2 || addr + len <= flags) {
-        return;
-    }
-    control = pci_get_word(dev->config + flags) & (PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
+static void set_control(MSIXState *s, uint16_t control)
+{
     if (s->control != control) {
         s->control = control;
         sync_all(s);
     }
+}
+
+void msix_write_config(PCIDevice *dev, uint32_t addr, unsigned len)
+{
+    MSIXState *s = dev->msix;
+    uint32_t flags = s ? s->cap + PCI_MSIX_FLAGS : 0;
+
+    if (!s || !ranges_overlap(addr, len, flags, 2)) {
+        return;
+    }
+    set_control(s, guests_control(s));
+}
+
+bool msix_load(PCIDevice *dev, GError **errp)
+{
+    MSIXState *s = dev->msix;
+
+    if (!s) {
+        return true;
+    }
+    set_control(s, 0); /* whatever was live was so with other messages */
+    set_control(s, guests_control(s));
+    for (unsigned vector = 0; vector < s->vectors; vector++) {
+        if (!msix_is_masked(dev, vector) && !s->live[vector]) {
+            g_autofree char *name = pci_device_name(dev);
+
+            return error_set(errp, "%s: MSI-X vector %u cannot be used", name, vector);
+        }
+    }
+    return true;
 }
 
 /* ---- table and pending bits ---- */
@@ -196,17 +224,11 @@ static const MemoryRegionOps pba_ops = { .read = pba_read, .write = pba_write };
 
 /* ---- life ---- */
 
-static bool overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
-{
-    return a < b + b_size && b < a + a_size;
-}
-
 static bool check_layout(PCIDevice *dev, unsigned vectors, MemoryRegion *table_bar,
                          int table_bar_nr, uint32_t table_offset, MemoryRegion *pba_bar,
                          int pba_bar_nr, uint32_t pba_offset, GError **errp)
 {
-    uint64_t table_size = (uint64_t)vectors * PCI_MSIX_ENTRY_SIZE,
-             pba_size = (vectors + 63) / 64 * 8;
+    uint64_t table_size = msix_table_size(vectors), pba_size = msix_pba_size(vectors);
     g_autofree char *name = pci_device_name(dev);
 
     if (!vectors || vectors > MSIX_MAX_VECTORS) {
@@ -222,7 +244,8 @@ static bool check_layout(PCIDevice *dev, unsigned vectors, MemoryRegion *table_b
         return error_set(errp, "%s: MSI-X pending bits of %u vectors do not fit BAR %d at 0x%x",
                          name, vectors, pba_bar_nr, pba_offset);
     }
-    if (table_bar_nr == pba_bar_nr && overlap(table_offset, table_size, pba_offset, pba_size)) {
+    if (table_bar_nr == pba_bar_nr &&
+        ranges_overlap(table_offset, table_size, pba_offset, pba_size)) {
         return error_set(errp, "%s: MSI-X table at 0x%x and pending bits at 0x%x of BAR %d overlap",
                          name, table_offset, pba_offset, table_bar_nr);
     }
@@ -253,12 +276,16 @@ bool msix_init(PCIDevice *dev, uint8_t cap_offset, unsigned vectors, MemoryRegio
     s->dev = dev;
     s->cap = (uint8_t)cap;
     s->vectors = vectors;
-    s->table_size = vectors * PCI_MSIX_ENTRY_SIZE;
-    s->pba_size = (vectors + 63) / 64 * 8;
+    s->table_size = msix_table_size(vectors);
+    s->pba_size = msix_pba_size(vectors);
     s->table = g_malloc0(s->table_size);
     s->pba = g_malloc0(s->pba_size);
     s->live = g_new0(bool, vectors);
     s->hooks = hooks;
+    dev->msix_table = s->table;
+    dev->msix_table_size = s->table_size;
+    dev->msix_pba = s->pba;
+    dev->msix_pba_size = s->pba_size;
     memory_region_init_io(&s->table_mr, G_OBJECT(dev), &table_ops, s, "msix-table", s->table_size);
     memory_region_init_io(&s->pba_mr, G_OBJECT(dev), &pba_ops, s, "msix-pba", s->pba_size);
     memory_transaction_begin();
@@ -288,39 +315,6 @@ void msix_reset(PCIDevice *dev)
     }
 }
 
-/* ---- migration ---- */
-
-size_t msix_state_size(PCIDevice *dev)
-{
-    return dev->msix ? (size_t)dev->msix->table_size + dev->msix->pba_size : 0;
-}
-
-void msix_state_get(PCIDevice *dev, uint8_t *state)
-{
-    MSIXState *s = dev->msix;
-
-    if (!s) {
-        return;
-    }
-    if (s->hooks && s->hooks->poll_pending) {
-        s->hooks->poll_pending(dev, 0, s->vectors);
-    }
-    memcpy(state, s->table, s->table_size);
-    memcpy(state + s->table_size, s->pba, s->pba_size);
-}
-
-void msix_state_set(PCIDevice *dev, const uint8_t *state)
-{
-    MSIXState *s = dev->msix;
-
-    if (s) {
-        memcpy(s->table, state, s->table_size);
-        memcpy(s->pba, state + s->table_size, s->pba_size);
-    }
-}
-
-/* ---- the end ---- */
-
 static void state_free(gpointer data)
 {
     MSIXState *s = data;
@@ -348,5 +342,7 @@ void msix_fini(PCIDevice *dev)
     memory_region_fini(&s->pba_mr);
     s->hooks = NULL;
     dev->msix = NULL;
+    dev->msix_table = dev->msix_pba = NULL;
+    dev->msix_table_size = dev->msix_pba_size = 0;
     g_object_set_data_full(G_OBJECT(dev), "msix", s, state_free);
 }

@@ -102,14 +102,6 @@ char *pci_device_path(PCIDevice *dev)
                            PCI_FUNC(dev->devfn));
 }
 
-char *pci_device_place(PCIDevice *dev)
-{
-    g_autofree char *above = dev->bus->bridge ? pci_device_place(dev->bus->bridge) : NULL;
-
-    return g_strdup_printf("%s%s%02x.%x", above ?: "0000:00:", above ? "/" : "",
-                           PCI_SLOT(dev->devfn), PCI_FUNC(dev->devfn));
-}
-
 static PCIBus *find_bus(Device *dev, GError **errp)
 {
     PCIBus *bus = dev->bus_name ? pci_bus_find(dev->bus_name) : pci_root_bus();
@@ -172,6 +164,9 @@ static void pci_device_unrealize(Device *device)
     PCIDevice *dev = PCI_DEVICE(device);
     PCIDeviceClass *klass = PCI_DEVICE_GET_CLASS(dev);
 
+    if (klass->vmstate) {
+        vmstate_unregister(klass->vmstate, dev);
+    }
     pci_set_word(dev->config + PCI_COMMAND, 0);
     pci_update_mappings(dev);
     pci_set_intx(dev, false);
@@ -213,6 +208,11 @@ static bool pci_device_realize(Device *device, GError **errp)
     dev->bus->devices[dev->devfn] = dev;
     if (bridge_class(dev) && bridge_class(dev)->plugged) {
         bridge_class(dev)->plugged(PCI_BRIDGE(dev->bus->bridge), dev);
+    }
+    if (klass->vmstate) {
+        g_autofree char *id = pci_device_state_id(dev);
+
+        vmstate_register(id, 0, klass->vmstate, dev);
     }
     TRACE("pci_realize", "%s at %02x.%x of %s", G_OBJECT_TYPE_NAME(dev), PCI_SLOT(dev->devfn),
           PCI_FUNC(dev->devfn), dev->bus->name);
@@ -260,6 +260,7 @@ static void pci_device_class_init(PCIDeviceClass *klass)
     dc->unrealize = pci_device_unrealize;
     dc->reset = pci_device_reset;
     dc->unplug_request = pci_device_unplug_request;
+    klass->vmstate = &pci_device_vmstate;
     klass->config_read = pci_default_read_config;
     klass->config_write = pci_default_write_config;
     object_class_add_properties(klass, pci_device_properties, G_N_ELEMENTS(pci_device_properties));

@@ -230,18 +230,13 @@ static void control_written(PCIESlot *s, uint16_t old)
     change(s, PCI_EXP_SLTSTA, 0, PCI_EXP_SLTSTA_CC);
 }
 
-static bool overlaps(uint32_t addr, unsigned len, uint32_t start, unsigned size)
-{
-    return addr < start + size && start < addr + len;
-}
-
 static void pcie_slot_write_config(PCIDevice *dev, uint32_t addr, uint32_t val, unsigned len)
 {
     PCIESlot *s = PCIE_SLOT(dev);
     uint16_t old = control(s);
 
     PCI_DEVICE_CLASS(pcie_slot_parent_class)->config_write(dev, addr, val, len);
-    if (s->hotplug && overlaps(addr, len, s->exp_cap + PCI_EXP_SLTCTL, 2)) {
+    if (s->hotplug && ranges_overlap(addr, len, s->exp_cap + PCI_EXP_SLTCTL, 2)) {
         control_written(s, old);
     }
     update_interrupt(s);
@@ -321,6 +316,54 @@ static bool pcie_slot_unplug_request(PCIBridge *bridge, PCIDevice *dev, GError *
     return true;
 }
 
+/* ---- migration ---- */
+
+static bool pcie_slot_pre_save(void *opaque, GError **errp)
+{
+    PCIESlot *s = opaque;
+
+    if (s->coming) {
+        g_autofree char *name = pci_device_name(opaque);
+
+        return error_set(errp, "%s: a card is just being plugged", name);
+    }
+    return pci_device_pre_save(opaque, errp);
+}
+
+/* Presence, link and power follow from what is there and what the guest wants; no event comes. */
+static bool pcie_slot_post_load(void *opaque, GError **errp)
+{
+    PCIESlot *s = opaque;
+    uint16_t pending;
+
+    if (!pci_bridge_post_load(opaque, errp)) {
+        return false;
+    }
+    pending = pci_get_word(reg(s, PCI_EXP_SLTSTA)) & ALL_EVENTS;
+    update_presence(s);
+    change(s, PCI_EXP_SLTSTA, ALL_EVENTS, pending);
+    update_interrupt(s);
+    return true;
+}
+
+static const VMStateField pcie_slot_fields[] = {
+    VMSTATE_STRUCT(PCIESlot, parent.parent, pci_device_fields),
+    VMSTATE_BOOL(PCIESlot, interrupted),
+    VMSTATE_BOOL(PCIESlot, trial),
+    VMSTATE_BOOL(PCIESlot, given_up),
+    VMSTATE_BOOL(PCIESlot, lost_power),
+    VMSTATE_END,
+};
+
+static const VMState pcie_slot_vmstate = {
+    .name = "pcie-slot",
+    .version = 1,
+    .priority = VMS_PRIORITY_BUS,
+    .fields = pcie_slot_fields,
+    .pre_save = pcie_slot_pre_save,
+    .post_load = pcie_slot_post_load,
+};
+
 /* ---- slots know each other ---- */
 
 static GPtrArray *slots; /* realized ones; borrowed */
@@ -363,6 +406,8 @@ static void init_registers(PCIESlot *s)
                                              LINK_WIDTH << PCI_EXP_LNKSTA_NLW_SHIFT | LINK_SPEED);
     pci_set_long(reg(s, PCI_EXP_LNKCAP2), ((1U << LINK_SPEED) - 1) << 1); /* all up to that */
     pci_set_word(reg(s, PCI_EXP_LNKCTL2), LINK_SPEED);
+    pci_set_word(dev->varies + s->exp_cap + PCI_EXP_LNKSTA, UINT16_MAX);
+    pci_set_word(dev->varies + s->exp_cap + PCI_EXP_SLTSTA, PCI_EXP_SLTSTA_PDS);
     if (s->hotplug) {
         slot_cap |= PCI_EXP_SLTCAP_ABP | PCI_EXP_SLTCAP_PCP | PCI_EXP_SLTCAP_AIP |
                     PCI_EXP_SLTCAP_PIP | PCI_EXP_SLTCAP_HPS | PCI_EXP_SLTCAP_HPC;
@@ -424,6 +469,7 @@ static void pcie_slot_class_init(PCIESlotClass *klass)
     PCIBridgeClass *bc = PCI_BRIDGE_CLASS(klass);
 
     pc->express = true;
+    pc->vmstate = &pcie_slot_vmstate;
     pc->realize = pcie_slot_realize;
     pc->exit = pcie_slot_exit;
     pc->reset = pcie_slot_reset;

@@ -21,18 +21,12 @@ typedef struct Job {
     GError *err;
 } Job;
 
-static void report(const GError *err)
-{
-    if (migration_is_running() || migration_is_incoming()) {
-        migration_set_error(err);
-    } else {
-        error_report("%s", err->message);
-    }
-}
-
 void vfio_migration_report(GError *err)
 {
-    report(err);
+    error_report("%s", err->message);
+    if (migration_is_running()) {
+        migration_set_error(err);
+    }
     g_error_free(err);
 }
 

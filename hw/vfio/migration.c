@@ -26,13 +26,6 @@ typedef enum {
     PIECE_END,          /* and how many bytes of data there were: 64 bits, little-endian */
 } PieceKind;
 
-static gsize transferred; /* atomic */
-
-uint64_t vfio_migration_bytes_transferred(void)
-{
-    return (gsize)g_atomic_pointer_get(&transferred);
-}
-
 static bool failed(VFIOMigration *m, const char *what, int errnum, GError **errp)
 {
     return error_set_errno(errp, errnum, "vfio %s: %s failed", m->dev->name, what);
@@ -116,7 +109,6 @@ static void count_sent(VFIOMigration *m, uint64_t n)
     uint64_t all = n;
 
     m->sent += n;
-    g_atomic_pointer_add(&transferred, (gssize)n);
     take_off(&m->initial, &n);
     take_off(&m->dirty, &n);
     take_off(&m->stopcopy, m->state == VFIO_DEVICE_STATE_STOP_COPY ? &all : &n);
@@ -220,7 +212,6 @@ static bool vfio_mig_setup(void *opaque, GError **errp)
     m->active = true;
     m->sent = m->initial = m->dirty = m->stopcopy = 0;
     m->size_warned = m->info_warned = m->initial_sent = false;
-    g_atomic_pointer_set(&transferred, (gsize)0);
     if (state == VFIO_DEVICE_STATE_RUNNING && m->flags & VFIO_MIGRATION_PRE_COPY &&
         !vfio_migration_set_state(m, VFIO_DEVICE_STATE_PRE_COPY, VFIO_DEVICE_STATE_RUNNING, errp)) {
         return false;
@@ -228,7 +219,7 @@ static bool vfio_mig_setup(void *opaque, GError **errp)
     g_mutex_lock(&m->lock);
     ask(m);
     g_mutex_unlock(&m->lock);
-    return tell_initial(m, false, errp);
+    return true;
 }
 
 static bool vfio_mig_complete(void *opaque, GError **errp)

@@ -83,7 +83,7 @@ void vfio_migration_was_reset(VFIODevice *dev);
 
 /* The VM state notifier; for all devices. */
 void vfio_migration_vm_state(bool running, RunState state, void *opaque);
-/* What went wrong fails the migration, or is said if there is none. */
+/* What went wrong is said, and fails the migration if there is one.  Takes @err. */
 void vfio_migration_report(GError *err);
 
 /* ---- migration-setup.c; locked ---- */

@@ -11,27 +11,22 @@
 #include "hw/vfio/migration.h"
 #include "hw/vfio/pci.h"
 
-#include "migration/vmstate.h"
+#include <inttypes.h>
+
 #include "util/error.h"
 #include "util/hostcalls.h"
 #include "util/trace.h"
 
-#define MSIX_STATE_MAX (2048 * PCI_MSIX_ENTRY_SIZE + 2048 / 8)
-
-typedef struct VFIOPCIState {
-    VFIOPCIDevice *vdev;
-    GByteArray *config, *msix;
-    uint64_t bar_size[PCI_NUM_REGIONS];
-    uint32_t msi_pending; /* by vector: a message was kept back, or not sent yet */
-    bool intx_pending;
-} VFIOPCIState;
+static const VMStateField saved_fields[] = {
+    VMSTATE_UINT_ARRAY(VFIOPCISaved, bar_size),
+    VMSTATE_UINT(VFIOPCISaved, msi_pending),
+    VMSTATE_BOOL(VFIOPCISaved, intx_pending),
+    VMSTATE_END,
+};
 
 static const VMStateField vfio_pci_fields[] = {
-    VMSTATE_BLOB(VFIOPCIState, config, PCIE_CONFIG_SIZE),
-    VMSTATE_UINT_ARRAY(VFIOPCIState, bar_size),
-    VMSTATE_BLOB(VFIOPCIState, msix, MSIX_STATE_MAX),
-    VMSTATE_UINT(VFIOPCIState, msi_pending),
-    VMSTATE_BOOL(VFIOPCIState, intx_pending),
+    VMSTATE_STRUCT(VFIOPCIDevice, parent, pci_device_fields),
+    VMSTATE_STRUCT(VFIOPCIDevice, saved, saved_fields),
     VMSTATE_END,
 };
 
@@ -51,40 +46,30 @@ static bool is_kept_back(const VFIOMSIVector *v)
     return !v->bound && is_signalled(v->trigger);
 }
 
-static uint8_t *pending_bits(VFIOPCIState *s)
+static void save_interrupts(VFIOPCIDevice *vdev)
 {
-    return s->msix->data + (size_t)msix_nr_vectors(&s->vdev->parent) * PCI_MSIX_ENTRY_SIZE;
-}
-
-static void save_interrupts(VFIOPCIState *s)
-{
-    VFIOPCIDevice *vdev = s->vdev;
     PCIDevice *pdev = &vdev->parent;
 
-    g_byte_array_set_size(s->msix, (guint)msix_state_size(pdev));
-    msix_state_get(pdev, s->msix->data);
-    for (unsigned i = 0; vdev->interrupt == VFIO_INT_MSIX && i < msix_nr_vectors(pdev); i++) {
-        pending_bits(s)[i / 8] |= (uint8_t)(is_kept_back(&vdev->vectors[i]) << i % 8);
+    for (unsigned i = 0; i < msix_nr_vectors(pdev); i++) {
+        msix_set_pending(pdev, i,
+                         vdev->interrupt == VFIO_INT_MSIX && is_kept_back(&vdev->vectors[i]));
     }
-    s->msi_pending = 0;
+    vdev->saved.msi_pending = 0;
     for (unsigned i = 0; vdev->interrupt == VFIO_INT_MSI && i < vdev->nr_msi; i++) {
-        s->msi_pending |= (uint32_t)is_kept_back(&vdev->vectors[i]) << i;
+        vdev->saved.msi_pending |= (uint32_t)is_kept_back(&vdev->vectors[i]) << i;
     }
-    s->intx_pending = vdev->intx.relay && is_signalled(vdev->intx.trigger);
+    vdev->saved.intx_pending = vdev->intx.relay && is_signalled(vdev->intx.trigger);
 }
 
 static bool vfio_pci_pre_save(void *opaque, GError **errp)
 {
-    VFIOPCIState *s = opaque;
-    PCIDevice *pdev = &s->vdev->parent;
+    VFIOPCIDevice *vdev = opaque;
 
-    g_byte_array_set_size(s->config, 0);
-    g_byte_array_append(s->config, pdev->config, pdev->config_size);
     for (unsigned i = 0; i < PCI_NUM_REGIONS; i++) {
-        s->bar_size[i] = pdev->regions[i].size;
+        vdev->saved.bar_size[i] = vdev->parent.regions[i].size;
     }
-    save_interrupts(s);
-    return true;
+    save_interrupts(vdev);
+    return pci_device_pre_save(opaque, errp);
 }
 
 /* ---- loading: is it the same device? ---- */
@@ -101,34 +86,29 @@ static uint8_t fixed_bits(const VFIOPCIDevice *vdev, uint32_t at)
     if (msi && flags & PCI_MSI_FLAGS_MASKBIT && at - pending < 4) {
         return 0;
     }
-    return vdev->emulated_config_bits[at] & (uint8_t)~pdev->wmask[at] & (uint8_t)~pdev->w1cmask[at];
+    return vdev->emulated_config_bits[at] &
+           (uint8_t) ~(pdev->wmask[at] | pdev->w1cmask[at] | pdev->varies[at]);
 }
 
-static bool check_same(VFIOPCIState *s, GError **errp)
+static bool check_same(VFIOPCIDevice *vdev, GError **errp)
 {
-    PCIDevice *pdev = &s->vdev->parent;
+    PCIDevice *pdev = &vdev->parent;
 
-    if (s->config->len != pdev->config_size || s->msix->len != msix_state_size(pdev)) {
-        return error_set(
-            errp, "%u bytes of configuration space and %u of MSI-X; here there are %u and %zu",
-            s->config->len, s->msix->len, pdev->config_size, msix_state_size(pdev));
-    }
     for (uint32_t i = 0; i < pdev->config_size; i++) {
-        uint8_t bits = fixed_bits(s->vdev, i);
+        uint8_t bits = fixed_bits(vdev, i);
 
-        if ((s->config->data[i] ^ pdev->config[i]) & bits) {
+        if ((pdev->loaded[i] ^ pdev->config[i]) & bits) {
             return error_set(errp,
-                             "configuration space has 0x%02x at 0x%x; here it is 0x%02x (bits "
-                             "0x%02x count)",
-                             s->config->data[i], i, pdev->config[i], bits);
+                             "vfio %s: configuration space at 0x%x is 0x%02x there and 0x%02x "
+                             "here, of which 0x%02x must be the same",
+                             vdev->vbasedev->name, i, pdev->loaded[i], pdev->config[i], bits);
         }
     }
     for (unsigned i = 0; i < PCI_NUM_REGIONS; i++) {
-        if (s->bar_size[i] != pdev->regions[i].size) {
-            return error_set(errp,
-                             "BAR %u has 0x%" G_GINT64_MODIFIER
-                             "x bytes; here it has 0x%" G_GINT64_MODIFIER "x",
-                             i, s->bar_size[i], pdev->regions[i].size);
+        if (vdev->saved.bar_size[i] != pdev->regions[i].size) {
+            return error_set(
+                errp, "vfio %s: BAR %u has 0x%" PRIx64 " bytes there and 0x%" PRIx64 " here",
+                vdev->vbasedev->name, i, vdev->saved.bar_size[i], pdev->regions[i].size);
         }
     }
     return true;
@@ -136,12 +116,12 @@ static bool check_same(VFIOPCIState *s, GError **errp)
 
 /* ---- loading: as a guest's driver would ---- */
 
-static void write_saved(VFIOPCIState *s, uint32_t at, unsigned len)
+static void write_saved(VFIOPCIDevice *vdev, uint32_t at, unsigned len)
 {
-    const uint8_t *from = s->config->data + at;
+    const uint8_t *from = vdev->parent.loaded + at;
     uint32_t val = len == 4 ? pci_get_long(from) : len == 2 ? pci_get_word(from) : *from;
 
-    vfio_pci_write_config(&s->vdev->parent, at, val, len);
+    vfio_pci_write_config(&vdev->parent, at, val, len);
 }
 
 static void set_power(PCIDevice *pdev, uint16_t state)
@@ -155,57 +135,58 @@ static void set_power(PCIDevice *pdev, uint16_t state)
 }
 
 /* No memory, no interrupt but the pin, whatever there was before. */
-static void quiesce(VFIOPCIState *s)
+static void quiesce(VFIOPCIDevice *vdev)
 {
-    PCIDevice *pdev = &s->vdev->parent;
+    PCIDevice *pdev = &vdev->parent;
 
     set_power(pdev, 0);
     vfio_pci_write_config(pdev, PCI_COMMAND, 0, 2);
-    if (s->vdev->msix.cap) {
-        vfio_pci_write_config(pdev, s->vdev->msix.cap + PCI_MSIX_FLAGS, 0, 2);
+    if (vdev->msix.cap) {
+        vfio_pci_write_config(pdev, vdev->msix.cap + PCI_MSIX_FLAGS, 0, 2);
     }
     if (pdev->msi_cap) {
         vfio_pci_write_config(pdev, pdev->msi_cap + PCI_MSI_FLAGS, 0, 2);
     }
 }
 
-static bool load_header(VFIOPCIState *s, GError **errp)
+static bool load_header(VFIOPCIDevice *vdev, GError **errp)
 {
-    PCIDevice *pdev = &s->vdev->parent;
-    uint16_t wanted = pci_get_word(s->config->data + PCI_COMMAND);
+    PCIDevice *pdev = &vdev->parent;
+    uint16_t wanted = pci_get_word(vdev->parent.loaded + PCI_COMMAND);
     uint16_t command;
 
     for (uint32_t bar = PCI_BASE_ADDRESS_0; bar <= PCI_BASE_ADDRESS_5; bar += 4) {
-        write_saved(s, bar, 4);
+        write_saved(vdev, bar, 4);
     }
-    write_saved(s, PCI_ROM_ADDRESS, 4);
-    write_saved(s, PCI_CACHE_LINE_SIZE, 1);
-    write_saved(s, PCI_INTERRUPT_LINE, 1);
-    write_saved(s, PCI_COMMAND, 2);
+    write_saved(vdev, PCI_ROM_ADDRESS, 4);
+    write_saved(vdev, PCI_CACHE_LINE_SIZE, 1);
+    write_saved(vdev, PCI_INTERRUPT_LINE, 1);
+    write_saved(vdev, PCI_COMMAND, 2);
     command = pci_get_word(pdev->config + PCI_COMMAND);
     return command == wanted ||
-           error_set(errp, "its COMMAND register is 0x%04x, not 0x%04x", command, wanted);
+           error_set(errp, "vfio %s: its COMMAND register is 0x%04x, not 0x%04x",
+                     vdev->vbasedev->name, command, wanted);
 }
 
 /* The mask and the message, and then what switches it on. */
-static void load_msi(VFIOPCIState *s)
+static void load_msi(VFIOPCIDevice *vdev)
 {
-    uint32_t cap = s->vdev->parent.msi_cap;
-    uint16_t flags = cap ? pci_get_word(s->config->data + cap + PCI_MSI_FLAGS) : 0;
+    uint32_t cap = vdev->parent.msi_cap;
+    uint16_t flags = cap ? pci_get_word(vdev->parent.loaded + cap + PCI_MSI_FLAGS) : 0;
     bool wide = flags & PCI_MSI_FLAGS_64BIT;
 
     if (!cap) {
         return;
     }
-    write_saved(s, cap + PCI_MSI_ADDRESS_LO, 4);
+    write_saved(vdev, cap + PCI_MSI_ADDRESS_LO, 4);
     if (wide) {
-        write_saved(s, cap + PCI_MSI_ADDRESS_HI, 4);
+        write_saved(vdev, cap + PCI_MSI_ADDRESS_HI, 4);
     }
-    write_saved(s, cap + (wide ? PCI_MSI_DATA_64 : PCI_MSI_DATA_32), 2);
+    write_saved(vdev, cap + (wide ? PCI_MSI_DATA_64 : PCI_MSI_DATA_32), 2);
     if (flags & PCI_MSI_FLAGS_MASKBIT) {
-        write_saved(s, cap + (wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32), 4);
+        write_saved(vdev, cap + (wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32), 4);
     }
-    write_saved(s, cap + PCI_MSI_FLAGS, 2);
+    write_saved(vdev, cap + PCI_MSI_FLAGS, 2);
 }
 
 static bool signal_vector(VFIOPCIDevice *vdev, unsigned nr, MSIMessage msg, bool no_route,
@@ -221,11 +202,9 @@ static bool signal_vector(VFIOPCIDevice *vdev, unsigned nr, MSIMessage msg, bool
 }
 
 /* What the guest had not got yet; a masked vector collects it until it is unmasked. */
-static bool load_pending(VFIOPCIState *s, GError **errp)
+static bool load_pending(VFIOPCIDevice *vdev, const uint8_t *pba, GError **errp)
 {
-    VFIOPCIDevice *vdev = s->vdev;
     PCIDevice *pdev = &vdev->parent;
-    const uint8_t *pba = pending_bits(s);
 
     for (unsigned i = 0; vdev->interrupt == VFIO_INT_MSIX && i < msix_nr_vectors(pdev); i++) {
         if (pba[i / 8] >> i % 8 & 1 &&
@@ -234,12 +213,12 @@ static bool load_pending(VFIOPCIState *s, GError **errp)
         }
     }
     for (unsigned i = 0; vdev->interrupt == VFIO_INT_MSI && i < MIN(vdev->nr_msi, 32); i++) {
-        if (s->msi_pending >> i & 1 &&
+        if (vdev->saved.msi_pending >> i & 1 &&
             !signal_vector(vdev, i, msi_message(pdev, i), vdev->no_kvm_msi, errp)) {
             return false;
         }
     }
-    if (s->intx_pending && vdev->intx.trigger >= 0) {
+    if (vdev->saved.intx_pending && vdev->intx.trigger >= 0) {
         host_eventfd_signal(vdev->intx.trigger);
     }
     return true;
@@ -247,33 +226,32 @@ static bool load_pending(VFIOPCIState *s, GError **errp)
 
 static bool vfio_pci_post_load(void *opaque, GError **errp)
 {
-    VFIOPCIState *s = opaque;
-    VFIOPCIDevice *vdev = s->vdev;
+    VFIOPCIDevice *vdev = opaque;
     PCIDevice *pdev = &vdev->parent;
+    g_autofree uint8_t *pba = g_memdup2(pdev->msix_pba, pdev->msix_pba_size);
 
-    if (!check_same(s, errp)) {
+    if (!check_same(vdev, errp)) {
         return false;
     }
-    quiesce(s);
-    msix_state_set(pdev, s->msix->data);
-    if (!load_header(s, errp)) {
+    quiesce(vdev);
+    if (!load_header(vdev, errp)) {
         return false;
     }
-    load_msi(s);
+    load_msi(vdev);
     if (vdev->msix.cap) {
-        write_saved(s, vdev->msix.cap + PCI_MSIX_FLAGS, 2);
+        write_saved(vdev, vdev->msix.cap + PCI_MSIX_FLAGS, 2);
     }
-    if (!load_pending(s, errp)) {
+    if (!load_pending(vdev, pba, errp)) {
         return false;
     }
     if (pdev->pm_cap) {
-        set_power(pdev, s->config->data[pdev->pm_cap + PCI_PM_CTRL] & PCI_PM_CTRL_STATE_MASK);
+        set_power(pdev, pdev->loaded[pdev->pm_cap + PCI_PM_CTRL] & PCI_PM_CTRL_STATE_MASK);
     }
     TRACE("vfio_pci_loaded", "%s interrupt %d", vdev->vbasedev->name, vdev->interrupt);
     return true;
 }
 
-static const VMState vfio_pci_vmstate = {
+const VMState vfio_pci_vmstate = {
     .name = "vfio-pci",
     .version = 1,
     .priority = VMS_PRIORITY_DEVICE,
@@ -286,7 +264,7 @@ static const VMState vfio_pci_vmstate = {
 
 bool vfio_pci_migration_init(VFIOPCIDevice *vdev, GError **errp)
 {
-    g_autofree char *id = pci_device_place(&vdev->parent);
+    g_autofree char *id = pci_device_state_id(&vdev->parent);
     VFIOMigrationConfig config = {
         .owner = DEVICE(vdev),
         .id = id,
@@ -296,22 +274,10 @@ bool vfio_pci_migration_init(VFIOPCIDevice *vdev, GError **errp)
 
     vdev->vbasedev->no_dirty_log = vdev->device_dirty == ON_OFF_AUTO_OFF;
     vdev->vbasedev->no_running_sync = vdev->precopy_dirty == ON_OFF_AUTO_OFF;
-    if (!vfio_migration_init(vdev->vbasedev, &config, errp)) {
-        return false;
-    }
-    vdev->saved = g_new0(VFIOPCIState, 1);
-    vdev->saved->vdev = vdev;
-    vdev->saved->config = g_byte_array_new();
-    vdev->saved->msix = g_byte_array_new();
-    vmstate_register(id, 0, &vfio_pci_vmstate, vdev->saved);
-    return true;
+    return vfio_migration_init(vdev->vbasedev, &config, errp);
 }
 
 void vfio_pci_migration_fini(VFIOPCIDevice *vdev)
 {
-    vmstate_unregister(&vfio_pci_vmstate, vdev->saved);
-    g_byte_array_unref(vdev->saved->config);
-    g_byte_array_unref(vdev->saved->msix);
-    g_clear_pointer(&vdev->saved, g_free);
     vfio_migration_fini(vdev->vbasedev);
 }

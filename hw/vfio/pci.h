@@ -104,6 +104,13 @@ typedef enum {
     VFIO_WARN_RESET,
 } VFIOWarning;
 
+/* What another process needs beyond PCIDevice's state, while one is saved or loaded. */
+typedef struct VFIOPCISaved {
+    uint64_t bar_size[PCI_NUM_REGIONS];
+    uint32_t msi_pending; /* by vector: a message was kept back, or not sent yet */
+    bool intx_pending;
+} VFIOPCISaved;
+
 struct VFIOPCIDevice {
     PCIDevice parent;
     /* properties */
@@ -134,8 +141,8 @@ struct VFIOPCIDevice {
     unsigned batch_first, batch_end; /* vectors that the batch touched */
     VFIONotifier notifiers[VFIO_NR_NOTIFIERS];
     VFIOUse use;
-    unsigned warned;            /* set of VFIOWarning */
-    struct VFIOPCIState *saved; /* what of it another process needs: pci-migration.c */
+    unsigned warned; /* set of VFIOWarning */
+    VFIOPCISaved saved;
 };
 
 GType vfio_pci_get_type(void);
@@ -241,7 +248,9 @@ void vfio_msix_settle(VFIOPCIDevice *vdev);
 bool vfio_notifiers_init(VFIOPCIDevice *vdev, GError **errp);
 void vfio_notifiers_fini(VFIOPCIDevice *vdev);
 
-/* pci-migration.c: the device takes part in migrations, or blocks them. */
+/* pci-migration.c */
+extern const VMState vfio_pci_vmstate;
+/* The device takes part in migrations, or blocks them. */
 bool vfio_pci_migration_init(VFIOPCIDevice *vdev, GError **errp);
 void vfio_pci_migration_fini(VFIOPCIDevice *vdev);
 

@@ -12,6 +12,8 @@
 #include "core/irq.h"
 #include "core/runstate.h"
 #include "hw/x86/alarm.h"
+#include "migration/vmstate.h"
+#include "util/error.h"
 
 #define PM_TIMER_HZ 3579545ULL
 
@@ -41,6 +43,7 @@ typedef struct X86PM {
     gint64 epoch;       /* monotonic time at which the timer was, or would have been, 0 */
     gint64 stopped;     /* when the VM stopped; 0 while it runs */
     uint64_t overflows; /* changes of the highest bit that have been seen */
+    uint64_t elapsed;   /* us since .epoch, when the state was saved */
 } X86PM;
 
 typedef struct X86PMClass {
@@ -53,10 +56,15 @@ DEFINE_OBJECT_TYPE(X86PM, x86_pm, TYPE_X86_PM, TYPE_DEVICE, 0)
 
 /* ---- the timer ---- */
 
+static uint64_t timer_us(const X86PM *s)
+{
+    return (uint64_t)((s->stopped ?: g_get_monotonic_time()) - s->epoch);
+}
+
 /* Not cut to its 32 bits. */
 static uint64_t timer_ticks(const X86PM *s)
 {
-    uint64_t us = (uint64_t)((s->stopped ?: g_get_monotonic_time()) - s->epoch);
+    uint64_t us = timer_us(s);
 
     return us / G_USEC_PER_SEC * PM_TIMER_HZ + us % G_USEC_PER_SEC * PM_TIMER_HZ / G_USEC_PER_SEC;
 }
@@ -181,6 +189,51 @@ static void timer_write(void *opaque, uint64_t addr, uint64_t data, unsigned siz
 static const MemoryRegionOps pm1_ops = { pm1_read, pm1_write, .max_size = 2 };
 static const MemoryRegionOps timer_ops = { timer_read, timer_write, .max_size = 4 };
 
+/* ---- migration ---- */
+
+static bool pm_pre_save(void *opaque, GError **errp)
+{
+    X86PM *s = opaque;
+
+    s->elapsed = timer_us(s);
+    return true;
+}
+
+static bool pm_post_load(void *opaque, GError **errp)
+{
+    X86PM *s = opaque;
+
+    s->epoch = (s->stopped ?: g_get_monotonic_time()) - (gint64)s->elapsed;
+    if (s->overflows > timer_ticks(s) >> 31) {
+        return error_set(errp, "the timer cannot have overflown %" G_GUINT64_FORMAT " times",
+                         s->overflows);
+    }
+    s->sts &= PM1_ENABLES;
+    s->en &= PM1_ENABLES;
+    s->cnt = (s->cnt & PM1_SLP_TYP) | PM1_SCI_EN;
+    update_sci(s);
+    irq_set_line(X86_GSI_SCI, s->sci);
+    return true;
+}
+
+static const VMStateField pm_fields[] = {
+    VMSTATE_UINT(X86PM, sts),
+    VMSTATE_UINT(X86PM, en),
+    VMSTATE_UINT(X86PM, cnt),
+    VMSTATE_UINT_MAX(X86PM, elapsed, UINT64_C(1) << 56), /* two thousand years */
+    VMSTATE_UINT(X86PM, overflows),
+    VMSTATE_END,
+};
+
+static const VMState pm_vmstate = {
+    .name = TYPE_X86_PM,
+    .version = 1,
+    .priority = VMS_PRIORITY_DEVICE,
+    .fields = pm_fields,
+    .pre_save = pm_pre_save,
+    .post_load = pm_post_load,
+};
+
 /* ---- the device ---- */
 
 static void x86_pm_reset(Device *dev)
@@ -209,6 +262,7 @@ static bool x86_pm_realize(Device *dev, GError **errp)
     memory_transaction_commit();
     vm_state_add_notifier(pm_vm_state, s);
     powerdown_register(pm_power_button, s);
+    vmstate_register("pm", 0, &pm_vmstate, s);
     return true;
 }
 
@@ -216,6 +270,7 @@ static void x86_pm_unrealize(Device *dev)
 {
     X86PM *s = X86_PM(dev);
 
+    vmstate_unregister(&pm_vmstate, s);
     powerdown_register(NULL, NULL);
     vm_state_del_notifier(pm_vm_state, s);
     memory_transaction_begin();

@@ -16,6 +16,8 @@
 #include "hw/x86/boot.h"
 #include "hw/x86/smbios.h"
 #include "hw/x86/x86.h"
+#include "migration/migration.h"
+#include "migration/vmstate.h"
 #include "util/error.h"
 
 #include <string.h>
@@ -24,13 +26,13 @@
 
 typedef struct Q35Machine {
     Machine parent;
-    X86Topology topology;
     X86CPUModel *cpu;
     X86Memory mem;
     MemoryRegion ram_below_4g, ram_above_4g;
     X86Boot *boot;
     X86BootState boot_state;
     bool loaded; /* RAM holds what the guest starts from: nothing has run yet */
+    X86Memory migrated;
 } Q35Machine;
 
 typedef MachineClass Q35MachineClass;
@@ -41,10 +43,10 @@ DEFINE_OBJECT_TYPE(Q35Machine, q35_machine, "q35-machine", TYPE_MACHINE, 0)
 
 /* ---- processors and RAM ---- */
 
-static bool check_cpus(Q35Machine *s, GError **errp)
+static bool check_cpus(const CPUTopology *smp, GError **errp)
 {
-    unsigned n = s->topology.cpus;
-    uint32_t highest = x86_apic_id(&s->topology, n - 1);
+    unsigned n = smp->cpus;
+    uint32_t highest = x86_apic_id(smp, n - 1);
 
     if (n > (unsigned)x86_accel->max_vcpus()) {
         return error_set(errp, "-smp: %u CPUs are more than %s takes (%d)", n, x86_accel->label,
@@ -61,33 +63,21 @@ static bool check_cpus(Q35Machine *s, GError **errp)
 
 static bool create_cpus(Q35Machine *s, GError **errp)
 {
-    for (unsigned i = 0; i < s->topology.cpus; i++) {
-        if (!x86_accel->create_vcpu(s->cpu, &s->topology, i, errp)) {
+    const CPUTopology *smp = &MACHINE(s)->config.smp;
+
+    for (unsigned i = 0; i < smp->cpus; i++) {
+        if (!x86_accel->create_vcpu(s->cpu, smp, i, errp)) {
             return false;
         }
     }
     return true;
 }
 
+/* What the property names is there and as large as the machine's RAM: the command line saw to it. */
 static HostMemoryBackend *find_ram(Machine *m, GError **errp)
 {
-    GObject *obj;
-    HostMemoryBackend *be;
-
-    if (!m->memory_backend) {
-        return host_memory_default("pc.ram", m->config.ram_size, errp);
-    }
-    obj = object_resolve(m->memory_backend);
-    if (!obj || !G_TYPE_CHECK_INSTANCE_TYPE(obj, TYPE_HOST_MEMORY_BACKEND)) {
-        error_set(errp, "memory-backend: there is no memory backend '%s'", m->memory_backend);
-        return NULL;
-    }
-    be = HOST_MEMORY_BACKEND(obj);
-    if (be->size != m->config.ram_size) {
-        error_set(errp, "Machine memory size does not match the size of the memory backend");
-        return NULL;
-    }
-    return be;
+    return m->memory_backend ? HOST_MEMORY_BACKEND(object_resolve(m->memory_backend))
+                             : host_memory_default("pc.ram", m->config.ram_size, errp);
 }
 
 static bool create_ram(Q35Machine *s, GError **errp)
@@ -173,18 +163,10 @@ static bool q35_create(Machine *m, GError **errp)
     Q35Machine *s = Q35_MACHINE(m);
     const MachineConfig *c = &m->config;
 
-    s->topology = (X86Topology) {
-        .cpus = c->cpus,
-        .maxcpus = c->maxcpus,
-        .sockets = c->sockets,
-        .dies = c->dies,
-        .cores = c->cores,
-        .threads = c->threads,
-    };
-    if (!check_cpus(s, errp) || !x86_accel->create_irqchip(errp)) {
+    if (!check_cpus(&c->smp, errp) || !x86_accel->create_irqchip(errp)) {
         return false;
     }
-    s->cpu = x86_accel->cpu_model_new(c->cpu ?: "host", &s->topology, errp);
+    s->cpu = x86_accel->cpu_model_new(c->cpu ?: "host", &c->smp, errp);
     if (!s->cpu || !create_ram(s, errp)) {
         return false;
     }
@@ -207,13 +189,13 @@ static void raise_last_bus(PCIDevice *dev, void *opaque)
 static AcpiTables build_tables(Q35Machine *s, uint64_t more)
 {
     const MachineConfig *c = &MACHINE(s)->config;
-    g_autofree uint32_t *apic_ids = g_new(uint32_t, c->cpus);
-    AcpiConfig config = { .mem = &s->mem, .cpus = c->cpus, .apic_ids = apic_ids };
+    g_autofree uint32_t *apic_ids = g_new(uint32_t, c->smp.cpus);
+    AcpiConfig config = { .mem = &s->mem, .cpus = c->smp.cpus, .apic_ids = apic_ids };
     AcpiTables tables;
     uint64_t base;
 
-    for (unsigned i = 0; i < c->cpus; i++) {
-        apic_ids[i] = x86_apic_id(&s->topology, i);
+    for (unsigned i = 0; i < c->smp.cpus; i++) {
+        apic_ids[i] = x86_apic_id(&c->smp, i);
     }
     memcpy(config.serial, c->serial, sizeof(config.serial));
     pci_bus_foreach(pci_root_bus(), raise_last_bus, &config.last_bus);
@@ -237,6 +219,7 @@ static bool load(Q35Machine *s, GError **errp)
     memcpy(x86_memory_ptr(&s->mem, X86_RSDP, sizeof(tables.rsdp)), tables.rsdp,
            sizeof(tables.rsdp));
     smbios_build_entry(after, smbios->len, x86_memory_ptr(&s->mem, X86_SMBIOS, SMBIOS_ENTRY_SIZE));
+    ram_dirty_all(); /* in case of a migration; who looks where all of that went? */
     return x86_boot_load(s->boot, tables.base, &s->boot_state, errp);
 }
 
@@ -260,17 +243,77 @@ static void q35_vm_state(bool running, RunState state, void *opaque)
     }
 }
 
+/* ---- migration ---- */
+
+/* Where RAM and windows are is in tables that the guest has read. */
+static bool q35_pre_save(void *opaque, GError **errp)
+{
+    Q35Machine *s = opaque;
+
+    s->migrated = s->mem;
+    return true;
+}
+
+static bool q35_post_load(void *opaque, GError **errp)
+{
+    Q35Machine *s = opaque;
+    const X86Memory *there = &s->migrated, *here = &s->mem;
+
+    s->loaded = false;
+    if (there->below_4g != here->below_4g || there->above_4g_base != here->above_4g_base ||
+        there->above_4g != here->above_4g) {
+        return error_set(errp,
+                         "RAM is %" G_GUINT64_FORMAT " bytes from 0 and %" G_GUINT64_FORMAT
+                         " from 0x%" G_GINT64_MODIFIER "x there, %" G_GUINT64_FORMAT
+                         " and %" G_GUINT64_FORMAT " from 0x%" G_GINT64_MODIFIER "x here",
+                         there->below_4g, there->above_4g, there->above_4g_base, here->below_4g,
+                         here->above_4g, here->above_4g_base);
+    }
+    if (memcmp(there->mem32, here->mem32, sizeof(here->mem32)) ||
+        memcmp(&there->mem64, &here->mem64, sizeof(here->mem64))) {
+        return error_set(errp,
+                         "the windows of PCI devices in memory are elsewhere there than here");
+    }
+    return true;
+}
+
+static const VMStateField window_fields[] = {
+    VMSTATE_UINT(PCIWindow, base),
+    VMSTATE_UINT(PCIWindow, size),
+    VMSTATE_END,
+};
+
+static const VMStateField q35_fields[] = {
+    VMSTATE_UINT(Q35Machine, migrated.below_4g),
+    VMSTATE_UINT(Q35Machine, migrated.above_4g_base),
+    VMSTATE_UINT(Q35Machine, migrated.above_4g),
+    VMSTATE_STRUCT_ARRAY(Q35Machine, migrated.mem32, window_fields),
+    VMSTATE_STRUCT(Q35Machine, migrated.mem64, window_fields),
+    VMSTATE_END,
+};
+
+static const VMState q35_vmstate = {
+    .name = "q35",
+    .version = 1,
+    .priority = VMS_PRIORITY_CHIPS,
+    .fields = q35_fields,
+    .pre_save = q35_pre_save,
+    .post_load = q35_post_load,
+};
+
 static bool q35_ready(Machine *m, GError **errp)
 {
     Q35Machine *s = Q35_MACHINE(m);
     bool ok;
 
     memory_transaction_begin(); /* the reset moves BARs away and back: nobody need hear of it */
-    ok = pci_assign_resources(errp) && load(s, errp);
+    /* What another process sends says where BARs are and what RAM holds. */
+    ok = migration_is_incoming() || (pci_assign_resources(errp) && load(s, errp));
     if (ok) {
         s->loaded = true;
         vm_state_add_notifier(q35_vm_state, s);
         reset_register(q35_reset, s);
+        vmstate_register("machine", 0, &q35_vmstate, s);
         devices_reset();
     }
     memory_transaction_commit();

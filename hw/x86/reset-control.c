@@ -10,6 +10,7 @@
 #include "hw/x86/x86.h"
 
 #include "core/runstate.h"
+#include "migration/vmstate.h"
 
 #define KBD_STATUS     0xfd
 #define KBD_CMD_RESET  0xfe
@@ -17,6 +18,7 @@
 #define RESET_KEPT     0x0a
 #define PORT92_RESET   0x01
 #define PORT92_A20     0x02
+#define PORT92_BITS    (PORT92_RESET | PORT92_A20)
 #define RESET_NR_PORTS 4
 
 typedef struct ResetControl {
@@ -65,7 +67,7 @@ static void port92_write(void *opaque, uint64_t addr, uint64_t data, unsigned si
     ResetControl *s = opaque;
     bool reset = data & ~(uint64_t)s->port92 & PORT92_RESET;
 
-    s->port92 = data & (PORT92_RESET | PORT92_A20);
+    s->port92 = data & PORT92_BITS;
     if (reset) {
         system_reset_request(SHUTDOWN_CAUSE_GUEST_RESET);
     }
@@ -98,6 +100,29 @@ static const struct {
     { "reset-control", X86_PORT_RESET, 1, { rcr_read, rcr_write, .max_size = 1 } },
 };
 
+static bool reset_control_post_load(void *opaque, GError **errp)
+{
+    ResetControl *s = opaque;
+
+    s->rcr &= RESET_KEPT;
+    s->port92 &= PORT92_BITS;
+    return true;
+}
+
+static const VMStateField reset_control_fields[] = {
+    VMSTATE_UINT(ResetControl, rcr),
+    VMSTATE_UINT(ResetControl, port92),
+    VMSTATE_END,
+};
+
+static const VMState reset_control_vmstate = {
+    .name = TYPE_RESET_CONTROL,
+    .version = 1,
+    .priority = VMS_PRIORITY_DEVICE,
+    .fields = reset_control_fields,
+    .post_load = reset_control_post_load,
+};
+
 static void reset_control_reset(Device *dev)
 {
     ResetControl *s = RESET_CONTROL(dev);
@@ -117,6 +142,7 @@ static bool reset_control_realize(Device *dev, GError **errp)
         memory_region_add_child(address_space_io.root, ports[i].port, &s->io[i], ports[i].priority);
     }
     memory_transaction_commit();
+    vmstate_register("reset-control", 0, &reset_control_vmstate, s);
     return true;
 }
 
@@ -124,6 +150,7 @@ static void reset_control_unrealize(Device *dev)
 {
     ResetControl *s = RESET_CONTROL(dev);
 
+    vmstate_unregister(&reset_control_vmstate, s);
     memory_transaction_begin();
     for (int i = 0; i < RESET_NR_PORTS; i++) {
         memory_region_del_child(address_space_io.root, &s->io[i]);

@@ -15,6 +15,8 @@
 
 #include "core/irq.h"
 #include "hw/x86/alarm.h"
+#include "migration/vmstate.h"
+#include "util/error.h"
 
 #define RTC_PORT    0x70
 #define UIP_US      244 /* the update-in-progress bit comes so long before the second's end */
@@ -168,11 +170,24 @@ static bool alarm_takes(const MC146818 *s, uint8_t index, int value)
            (index == RTC_HOURS_ALARM ? decode_hour(s, byte) : decode(s, byte)) == value;
 }
 
+/* Whether any value up to @max is one that the alarm's byte goes for. */
+static bool alarm_possible(const MC146818 *s, uint8_t index, int max)
+{
+    uint8_t byte = s->cmos[index];
+
+    return byte >= ALARM_ANY ||
+           (index == RTC_HOURS_ALARM ? decode_hour(s, byte) : decode(s, byte)) <= max;
+}
+
 /* The first second after @after at which the alarm goes off; past a day when it never does. */
 static int64_t next_match(const MC146818 *s, int64_t after)
 {
     int64_t second = after + 1;
 
+    if (!alarm_possible(s, RTC_HOURS_ALARM, 23) || !alarm_possible(s, RTC_MINUTES_ALARM, 59) ||
+        !alarm_possible(s, RTC_SECONDS_ALARM, 59)) {
+        return after + DAY_SECONDS + 1;
+    }
     while (second <= after + DAY_SECONDS) {
         int of_day = (int)(second % DAY_SECONDS), step;
 
@@ -342,6 +357,45 @@ static void rtc_write(void *opaque, uint64_t addr, uint64_t data, unsigned size)
 
 static const MemoryRegionOps rtc_ops = { rtc_read, rtc_write, .max_size = 1 };
 
+/* ---- migration ---- */
+
+/* The guest's time is the host's plus an offset there as here: hosts' clocks agree. */
+static bool rtc_post_load(void *opaque, GError **errp)
+{
+    const int64_t farthest =
+        INT64_C(20000) * 366 * DAY_SECONDS; /* no register says so many years */
+    MC146818 *s = opaque;
+
+    if (s->offset / G_USEC_PER_SEC < -farthest || s->offset / G_USEC_PER_SEC > farthest ||
+        s->seconds_seen < -farthest || s->seconds_seen > farthest) {
+        return error_set(errp,
+                         "no clock is %" G_GINT64_FORMAT " us ahead, at second %" G_GINT64_FORMAT,
+                         s->offset, s->seconds_seen);
+    }
+    s->cmos[RTC_A] &= (uint8_t)~A_UIP;
+    s->cmos[RTC_D] = D_VALID;
+    update_irq(s);
+    irq_set_line(X86_GSI_RTC, s->level);
+    return true;
+}
+
+static const VMStateField rtc_fields[] = {
+    VMSTATE_UINT_MAX(MC146818, index, RTC_SIZE - 1),
+    VMSTATE_BYTES(MC146818, cmos),
+    VMSTATE_UINT(MC146818, offset),
+    VMSTATE_UINT(MC146818, seconds_seen),
+    VMSTATE_UINT(MC146818, periods_seen),
+    VMSTATE_END,
+};
+
+static const VMState rtc_vmstate = {
+    .name = TYPE_MC146818_RTC,
+    .version = 1,
+    .priority = VMS_PRIORITY_DEVICE,
+    .fields = rtc_fields,
+    .post_load = rtc_post_load,
+};
+
 /* ---- the device ---- */
 
 void rtc_set_memory(Device *rtc, uint64_t below_4g, uint64_t above_4g)
@@ -388,6 +442,7 @@ static bool mc146818_realize(Device *dev, GError **errp)
     mc146818_reset(dev);
     memory_region_init_io(&s->io, G_OBJECT(dev), &rtc_ops, s, "rtc", 2);
     memory_region_add_child(address_space_io.root, RTC_PORT, &s->io, 0);
+    vmstate_register("rtc", 0, &rtc_vmstate, s);
     return true;
 }
 
@@ -395,6 +450,7 @@ static void mc146818_unrealize(Device *dev)
 {
     MC146818 *s = MC146818(dev);
 
+    vmstate_unregister(&rtc_vmstate, s);
     memory_region_del_child(address_space_io.root, &s->io);
     memory_region_fini(&s->io);
     alarm_free(s->alarm);

@@ -16,6 +16,7 @@
 #include "core/lock.h"
 #include "core/memory.h"
 #include "core/runstate.h"
+#include "migration/vmstate.h"
 
 #define RAM_SIZE 0x100000
 #define MMIO     0x100000
@@ -24,6 +25,9 @@
 #define PML4     0x3000
 #define COUNTER  0x6000
 #define AP_SEEN  0x6008
+#define TSC_SEEN 0x6010
+#define FINISH   0x6018
+#define TICKS    0x6020
 #define CODE     0x8000
 #define AP_CODE  0x9000
 #define STR_(x)  #x
@@ -78,6 +82,26 @@ GUEST(guest_irq, ".code64",
       "lidt 2f(%rip); mov $'R', %al;" SAY "sti; 1: hlt; jmp 1b;"
       "2: .word 0xfff; .quad " STR(IDT) ";"
       ".balign 256; mov $'I', %al;" SAY END);
+
+/*
+ * Counts, with a clock that must never go back, registers that must stay as they are, and an APIC
+ * timer whose handler sets its next deadline, until it is told to finish.
+ */
+#define DEADLINE "rdtsc; shl $32, %rdx; or %rdx, %rax; add $2000000, %rax; mov %rax, %rdx;"        \
+                 "shr $32, %rdx; mov $0x6e0, %ecx; wrmsr;"
+GUEST(guest_clock, ".code64",
+      X2APIC_ON APIC_ENABLE
+      "lidt 8f(%rip); mov $0x832, %ecx; xor %edx, %edx; mov $0x40040, %eax; wrmsr;" DEADLINE
+      "mov $0x1234567, %ebx; movq $0, " STR(TSC_SEEN) "; mov $'R', %al;" SAY "sti;"
+      "1: rdtsc; shl $32, %rdx; or %rdx, %rax; cmp " STR(TSC_SEEN) ", %rax; jb 2f;"
+      "mov %rax, " STR(TSC_SEEN) "; incq " STR(COUNTER) "; cmp $0x1234567, %rbx; jne 3f;"
+      "cmpl $0, " STR(FINISH) "; je 1b; mov $'T', %al;" SAY END
+      "2: mov $'<', %al;" SAY END
+      "3: mov $'X', %al;" SAY END
+      "8: .word 0xfff; .quad " STR(IDT) ";"
+      ".balign 256; push %rax; push %rcx; push %rdx; incl " STR(TICKS) ";" DEADLINE
+      "mov $0x80b, %ecx; xor %eax, %eax; xor %edx, %edx; wrmsr; pop %rdx; pop %rcx; pop %rax;"
+      "iretq");
 
 /* Runs into memory that is none. */
 GUEST(guest_lost, ".code64", "mov $" STR(MMIO) ", %eax; jmp *%rax");
@@ -323,6 +347,120 @@ static void test_internal_error(void)
     g_assert_cmpstr(said->str, ==, "AxyzZ1");
 }
 
+/* ---- another process goes on where this one stopped ---- */
+
+#define STATE_FILE "VIADUCT_TEST_KVM_STATE"
+
+static uint64_t word(unsigned addr)
+{
+    return __atomic_load_n((uint64_t *)(void *)(ram + addr), __ATOMIC_RELAXED);
+}
+
+/* It has counted and its timer has ticked, both more than once. */
+static void run_for_a_while(void)
+{
+    uint64_t count = word(COUNTER), ticks = word(TICKS);
+
+    vm_start();
+    for (int ms = 0; word(COUNTER) < count + 1000 || word(TICKS) < ticks + 3; ms++) {
+        if (ms == 20000 || said->len > 1) {
+            g_error("stands still: said '%s', counted %" G_GUINT64_FORMAT
+                    ", ticked %" G_GUINT64_FORMAT,
+                    said->str, word(COUNTER) - count, word(TICKS) - ticks);
+        }
+        machine_unlock();
+        g_usleep(1000);
+        machine_lock();
+    }
+    vm_stop(RUN_STATE_PAUSED);
+}
+
+static void finish(void)
+{
+    guint watchdog = g_timeout_add_seconds(20, too_late, NULL);
+
+    ram[FINISH] = 1;
+    vm_start();
+    g_assert_cmpint(main_loop_run(), ==, 0);
+    g_source_remove(watchdog);
+}
+
+static void load_state(GByteArray *state, const char *memory)
+{
+    g_autoptr(GError) err = NULL;
+
+    memcpy(ram, memory, RAM_SIZE);
+    g_assert_true(vmstate_load_all(state->data, state->len, true, &err) ||
+                  (g_test_message("%s", err->message), false));
+    g_assert_no_error(err);
+}
+
+static void test_state(void)
+{
+    g_autoptr(GByteArray) state = g_byte_array_new(), whole = g_byte_array_new();
+    g_autofree char *memory = NULL, *file = NULL;
+    g_autoptr(GError) err = NULL;
+    uint64_t count, tsc;
+
+    if (no_kvm()) {
+        return;
+    }
+    LOAD(guest_clock);
+    reset(NULL);
+    run_for_a_while();
+    g_assert_true(vmstate_save_all(state, &err));
+    g_assert_no_error(err);
+    memory = g_memdup2(ram, RAM_SIZE);
+    count = word(COUNTER);
+    tsc = word(TSC_SEEN);
+    g_assert_cmpuint(tsc, >, 0);
+
+    /* It goes on; then it is again what it was, and another. */
+    run_for_a_while();
+    load_state(state, memory);
+    g_assert_cmpuint(word(COUNTER), ==, count);
+    run_for_a_while();
+    finish();
+    g_assert_cmpstr(said->str, ==, "RT");
+    reset(NULL);
+    load_state(state, memory);
+    g_string_truncate(said, 0);
+    run_for_a_while();
+    finish();
+    g_assert_cmpstr(said->str, ==, "T");
+
+    g_byte_array_append(whole, (const uint8_t *)memory, RAM_SIZE);
+    g_byte_array_append(whole, state->data, state->len);
+    file = g_build_filename(g_get_tmp_dir(), "viaduct-kvm-state-XXXXXX", NULL);
+    close(g_mkstemp(file));
+    g_assert_true(g_file_set_contents(file, (const char *)whole->data, whole->len, &err));
+    g_setenv(STATE_FILE, file, true);
+    g_test_trap_subprocess("/kvm/state/subprocess", 60 * G_USEC_PER_SEC,
+                           G_TEST_SUBPROCESS_INHERIT_STDERR);
+    unlink(file);
+    g_test_trap_assert_passed();
+}
+
+static void test_state_elsewhere(void)
+{
+    g_autofree char *data = NULL;
+    g_autoptr(GByteArray) state = g_byte_array_new();
+    g_autoptr(GError) err = NULL;
+    size_t len;
+
+    g_assert_true(g_file_get_contents(g_getenv(STATE_FILE), &data, &len, &err));
+    g_byte_array_append(state, (uint8_t *)data + RAM_SIZE, len - RAM_SIZE);
+    load_state(state, data);
+    run_for_a_while();
+    finish();
+    g_assert_cmpstr(said->str, ==, "T");
+    /* Power-on is not what was loaded. */
+    LOAD(guest_wake);
+    ram[FINISH] = 0;
+    run();
+    g_assert_cmpstr(said->str, ==, "W");
+}
+
 static bool set_up(GError **errp)
 {
     static const MemoryRegionOps port_ops = { .write = port_write, .max_size = 1 };
@@ -397,5 +535,7 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/far-apic", test_far_apic);
     g_test_add_func("/kvm/bad-message", test_bad_message);
     g_test_add_func("/kvm/internal-error", test_internal_error);
+    g_test_add_func("/kvm/state", test_state);
+    g_test_add_func("/kvm/state/subprocess", test_state_elsewhere);
     return g_test_run();
 }

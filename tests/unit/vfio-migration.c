@@ -185,7 +185,6 @@ static void transfer(uint64_t flags, size_t size, unsigned chunk)
     vm_stop(RUN_STATE_FINISH_MIGRATE);
     complete(0);
     g_assert_cmpuint(pending(0, false).stopcopy, ==, 0);
-    g_assert_cmpuint(vfio_migration_bytes_transferred(), ==, of(0)->sent);
     ops->cleanup(of(0));
     g_assert_cmpuint(sims[0]->mig.state, ==, VFIO_DEVICE_STATE_STOP);
     g_assert_cmpint(of(0)->data_fd, ==, -1);
@@ -465,6 +464,7 @@ static void test_refused(void)
     plug_and_run(2);
     vm_stop(RUN_STATE_PAUSED);
     setup_source(0);
+    send_all(0);
     complete(0);
     ops->cleanup(of(0));
     g_assert_cmpuint(sent_pieces->len, ==, 3); /* initial data sent; data; the end */

@@ -48,6 +48,8 @@ GType pci_bridge_get_type(void);
 #define PCI_BRIDGE_GET_CLASS(o) G_TYPE_INSTANCE_GET_CLASS((o), TYPE_PCI_BRIDGE, PCIBridgeClass)
 #define IS_PCI_BRIDGE(o)        G_TYPE_CHECK_INSTANCE_TYPE((o), TYPE_PCI_BRIDGE)
 
+/* For models that embed pci_device_fields: pci_device_post_load(), and what is behind it. */
+bool pci_bridge_post_load(void *opaque, GError **errp);
 /* Resets each function behind it, as a reset of that bus does. */
 void pci_bridge_reset_behind(PCIBridge *bridge);
 

@@ -24,6 +24,16 @@ void msi_reset(PCIDevice *dev);
 
 /* ---- MSI-X ---- */
 
+/* Bytes of the table of so many vectors, and of their pending bits. */
+static inline uint32_t msix_table_size(unsigned vectors)
+{
+    return vectors * PCI_MSIX_ENTRY_SIZE;
+}
+static inline uint32_t msix_pba_size(unsigned vectors)
+{
+    return (vectors + 63) / 64 * 8;
+}
+
 typedef struct MSIXHooks {
     /*
      * The guest unmasked the vector, which now has @msg; again when the message changes.  Between
@@ -58,13 +68,5 @@ MSIMessage msix_message(PCIDevice *dev, unsigned vector);
 void msix_set_pending(PCIDevice *dev, unsigned vector, bool pending);
 unsigned msix_nr_vectors(PCIDevice *dev);
 void msix_reset(PCIDevice *dev);
-/*
- * Table and pending bits, one behind the other as they are in memory, for another process to have
- * them: how many bytes (0: no MSI-X), and a copy.  They are put back while MSI-X is off; switching it
- * on then tells the owner.
- */
-size_t msix_state_size(PCIDevice *dev);
-void msix_state_get(PCIDevice *dev, uint8_t *state);
-void msix_state_set(PCIDevice *dev, const uint8_t *state);
 
 #endif

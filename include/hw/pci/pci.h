@@ -11,6 +11,7 @@
 #include "core/device.h"
 #include "core/irq.h"
 #include "core/memory.h"
+#include "migration/vmstate.h"
 
 #define PCI_DEVFN(slot, func) ((((slot)&0x1f) << 3) | ((func)&7))
 #define PCI_SLOT(devfn)       (((devfn) >> 3) & 0x1f)
@@ -49,6 +50,8 @@ struct PCIDevice {
     uint32_t romsize;   /* property: bytes of the ROM's BAR, UINT32_MAX: what it needs */
     uint32_t config_size;
     uint8_t *config, *wmask, *w1cmask;
+    uint8_t *varies; /* fixed bits that change by themselves: not compared when a state is loaded */
+    uint8_t *loaded; /* configuration space as in the stream, while a state is loaded or saved */
     uint64_t used;   /* bit n: dword n of the first 256 bytes is the header's or a capability's */
     uint8_t msi_cap; /* offset of the MSI capability, 0: none */
     uint8_t pm_cap;  /* the same of power management */
@@ -56,6 +59,8 @@ struct PCIDevice {
     bool intx_level; /* what the device drives its pin to */
     bool intx_out;   /* what gets out: COMMAND, MSI and MSI-X can hold it back */
     struct MSIXState *msix;
+    uint8_t *msix_table, *msix_pba; /* of .msix, for the device's state */
+    uint32_t msix_table_size, msix_pba_size;
 };
 
 typedef struct PCIDeviceClass {
@@ -70,6 +75,11 @@ typedef struct PCIDeviceClass {
     /* BARs may have got another PCIIORegion.addr, in a transaction that is still open.  May be
      * NULL. */
     void (*bars_moved)(PCIDevice *dev);
+    /*
+     * How it migrates: of PCIDevice, or of a model that embeds pci_device_fields and calls
+     * pci_device_pre_save() and pci_device_post_load().  NULL: the model sees to it.
+     */
+    const VMState *vmstate;
     /* NULL: pci_default_read_config / _write_config. @len is 1, 2 or 4; aligned. */
     uint32_t (*config_read)(PCIDevice *dev, uint32_t addr, unsigned len);
     void (*config_write)(PCIDevice *dev, uint32_t addr, uint32_t val, unsigned len);
@@ -90,11 +100,20 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(PCIDevice, g_object_unref)
 void pci_device_coming(PCIDevice *dev);
 /* "0000:00:02.0" as the guest's topology stands now; g_free it. */
 char *pci_device_path(PCIDevice *dev);
+
+/* ---- migration (migration/vmstate.h) ---- */
+
+extern const VMStateField pci_device_fields[];
+extern const VMState pci_device_vmstate;
+/* "pci/1c.0/00.0": the places from the root bus down; g_free it. */
+char *pci_device_state_id(PCIDevice *dev);
+/* @opaque is the PCIDevice. */
+bool pci_device_pre_save(void *opaque, GError **errp);
 /*
- * Where it is, whatever numbers the guest gives to buses: "0000:00:02.0" on the root bus, and behind
- * a bridge that one's place, '/' and "00.0".  g_free it.
+ * Takes configuration space over and does what it says: BARs, MSI-X vectors (vector_use for each
+ * that is live, in one batch), the pin.  What only a model can change it puts right afterwards.
  */
-char *pci_device_place(PCIDevice *dev);
+bool pci_device_post_load(void *opaque, GError **errp);
 
 /* ---- configuration space ---- */
 

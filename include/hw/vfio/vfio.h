@@ -149,9 +149,6 @@ int vfio_device_set_irqs(VFIODevice *dev, unsigned index, uint32_t action, unsig
 /* Turns the index off as a whole. */
 bool vfio_disable_irqindex(VFIODevice *dev, unsigned index, GError **errp);
 
-/* Bytes of devices' states that this process has sent in the migration that is under way or was last. */
-uint64_t vfio_migration_bytes_transferred(void);
-
 /*
  * x-query-vfio's answer: an array of containers with their addresses, extents, bytes (all, those
  * that have pages, those that are mapped), map time in microseconds, domains and devices, and who tracks their writes.

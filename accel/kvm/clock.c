@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The guest's clocks: kvmclock, which stands still while the VM does, and the vCPUs' time stamp
+ * counters, which go on with the host's and are in step with each other.
+ *
+ * A migration hands over kvmclock as it was when the VM stopped, and the counter of the first vCPU
+ * together with how far each is from it, so that all go on from one moment.  Other than by its
+ * offset a counter cannot be set exactly: it runs on while it is written.  Kernels before 5.16 do
+ * not have that, and bring counters that are written at about the same time in step themselves.
+ *
+ * Source: Documentation/virt/kvm/devices/vcpu.rst, "KVM_VCPU_TSC_CTRL".
+ * Main thread, machine lock held, all vCPUs stand still.
+ */
+#include "kvm-int.h"
+
+#include <errno.h>
+
+#include "core/runstate.h"
+#include "migration/vmstate.h"
+#include "util/error.h"
+
+/* Kernel headers of 5.16. */
+#ifndef KVM_VCPU_TSC_CTRL
+#define KVM_VCPU_TSC_CTRL   0
+#define KVM_VCPU_TSC_OFFSET 0
+#endif
+
+#define MSR_IA32_TSC  0x10
+#define TOLERANCE_PPM 250 /* frequencies so near count as one: what NTP can put right */
+
+static struct {
+    uint64_t clock; /* ns, when the VM stopped */
+    bool stopped;   /* .clock is what it will go on from */
+    uint64_t tsc;
+    uint32_t tsc_khz; /* 0: KVM cannot tell */
+    /* While a state is loaded: the offset from which .tsc goes on. */
+    uint64_t tsc_base;
+} clocks;
+
+/* ---- time stamp counters ---- */
+
+static bool tsc_offset(X86CPU *cpu, bool set, uint64_t *offset)
+{
+    struct kvm_device_attr attr = {
+        .group = KVM_VCPU_TSC_CTRL,
+        .attr = KVM_VCPU_TSC_OFFSET,
+        .addr = (uintptr_t)offset,
+    };
+
+    return kvm_vcpu_ioctl(cpu, set ? KVM_SET_DEVICE_ATTR : KVM_GET_DEVICE_ATTR, &attr) >= 0;
+}
+
+int64_t kvm_tsc_offset(X86CPU *cpu)
+{
+    uint64_t first, offset;
+
+    return tsc_offset(x86_cpu(0), false, &first) && tsc_offset(cpu, false, &offset)
+               ? (int64_t)(offset - first)
+               : 0;
+}
+
+bool kvm_tsc_put(X86CPU *cpu, int64_t offset, GError **errp)
+{
+    uint64_t value, now;
+    bool ok;
+
+    if (tsc_offset(cpu, false, &now)) {
+        value = clocks.tsc_base + (uint64_t)offset;
+        ok = tsc_offset(cpu, true, &value);
+    } else {
+        value = clocks.tsc + (uint64_t)offset;
+        ok = kvm_vcpu_msr(cpu, true, MSR_IA32_TSC, &value);
+    }
+    return ok || error_set(errp, "CPU %d: KVM cannot set its time stamp counter", cpu->cs.index);
+}
+
+static uint32_t tsc_khz(X86CPU *cpu)
+{
+    int khz = kvm_vcpu_ioctl(cpu, KVM_GET_TSC_KHZ, NULL);
+
+    return MAX(khz, 0);
+}
+
+static bool put_tsc_khz(X86CPU *cpu, uint32_t khz, GError **errp)
+{
+    uint32_t here = tsc_khz(cpu);
+    uint64_t apart = MAX(here, khz) - MIN(here, khz);
+    int ret;
+
+    if (!khz || !here || apart * 1000000 <= (uint64_t)here * TOLERANCE_PPM) {
+        return true;
+    }
+    ret = kvm_vcpu_ioctl(cpu, KVM_SET_TSC_KHZ, (void *)(uintptr_t)khz);
+    return ret >= 0 || error_set_errno(errp, -ret,
+                                       "CPU %d: its time stamp counter runs at %u kHz, here at %u, "
+                                       "which KVM cannot change",
+                                       cpu->cs.index, khz, here);
+}
+
+/* ---- kvmclock ---- */
+
+static bool get_clock(GError **errp)
+{
+    struct kvm_clock_data data = { 0 };
+    int ret = kvm_vm_ioctl(KVM_GET_CLOCK, &data);
+
+    if (ret < 0) {
+        return error_set_errno(errp, -ret, "kvmclock: cannot get its time");
+    }
+    clocks.clock = data.clock;
+    return true;
+}
+
+static bool put_clock(GError **errp)
+{
+    struct kvm_clock_data data = { .clock = clocks.clock };
+    int ret = kvm_vm_ioctl(KVM_SET_CLOCK, &data);
+
+    return ret >= 0 || error_set_errno(errp, -ret, "kvmclock: cannot set its time");
+}
+
+/* Tells the guest that it was stopped, lest its watchdogs bark. */
+static void tell_guest(X86CPU *cpu)
+{
+    int ret = kvm_vcpu_ioctl(cpu, KVM_KVMCLOCK_CTRL, NULL);
+
+    if (ret < 0 && ret != -EINVAL && ret != -ENOTTY) { /* EINVAL: it does not use kvmclock */
+        warn_report("CPU %d: KVM_KVMCLOCK_CTRL: %s", cpu->cs.index, g_strerror(-ret));
+    }
+}
+
+static void clock_vm_state(bool running, RunState state, void *opaque)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!running) {
+        clocks.stopped = get_clock(&err);
+    } else if (clocks.stopped) {
+        clocks.stopped = false;
+        put_clock(&err);
+        for (unsigned i = 0; i < cpus->len; i++) {
+            tell_guest(x86_cpu(i));
+        }
+    }
+    if (err) {
+        warn_report("%s", err->message);
+    }
+}
+
+/* ---- as a state that migrates ---- */
+
+static bool clock_pre_save(void *opaque, GError **errp)
+{
+    if (!clocks.stopped && !get_clock(errp)) {
+        return false;
+    }
+    clocks.tsc_khz = tsc_khz(x86_cpu(0));
+    return kvm_vcpu_msr(x86_cpu(0), false, MSR_IA32_TSC, &clocks.tsc) ||
+           error_set(errp, "CPU 0: KVM cannot tell its time stamp counter");
+}
+
+static bool clock_post_load(void *opaque, GError **errp)
+{
+    uint64_t now = 0, offset = 0;
+
+    for (unsigned i = 0; i < cpus->len; i++) {
+        if (!put_tsc_khz(x86_cpu(i), clocks.tsc_khz, errp)) {
+            return false;
+        }
+    }
+    if (tsc_offset(x86_cpu(0), false, &offset) &&
+        !kvm_vcpu_msr(x86_cpu(0), false, MSR_IA32_TSC, &now)) {
+        return error_set(errp, "CPU 0: KVM cannot tell its time stamp counter");
+    }
+    clocks.tsc_base = offset + clocks.tsc - now;
+    clocks.stopped = true;
+    return put_clock(errp);
+}
+
+static const VMStateField clock_fields[] = {
+    VMSTATE_UINT(__typeof__(clocks), clock),
+    VMSTATE_UINT(__typeof__(clocks), tsc),
+    VMSTATE_UINT(__typeof__(clocks), tsc_khz),
+    VMSTATE_END,
+};
+
+static const VMState clock_vmstate = {
+    .name = "kvmclock",
+    .version = 1,
+    .priority = VMS_PRIORITY_CHIPS,
+    .fields = clock_fields,
+    .pre_save = clock_pre_save,
+    .post_load = clock_post_load,
+};
+
+void kvm_clock_init(void)
+{
+    vm_state_add_notifier(clock_vm_state, NULL);
+    vmstate_register("clock", 0, &clock_vmstate, &clocks);
+}
