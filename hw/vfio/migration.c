@@ -259,11 +259,16 @@ static bool vfio_mig_switchover_ready(void *opaque)
 static bool vfio_mig_load_setup(void *opaque, GError **errp)
 {
     VFIOMigration *m = opaque;
+    uint32_t state = vfio_migration_state(m);
 
+    if (state == VFIO_DEVICE_STATE_RESUMING) {
+        return error_set(errp, "vfio %s: it has a part of another state, and no reset",
+                         m->dev->name);
+    }
     m->active = true;
     m->received = 0;
     m->ended = false;
-    return vfio_migration_set_state(m, VFIO_DEVICE_STATE_RESUMING, vfio_migration_state(m), errp);
+    return vfio_migration_set_state(m, VFIO_DEVICE_STATE_RESUMING, state, errp);
 }
 
 static bool load_data(VFIOMigration *m, const uint8_t *data, size_t len, GError **errp)
@@ -346,7 +351,7 @@ static bool vfio_mig_load_end(void *opaque, GError **errp)
 
 /* ---- the end of either ---- */
 
-/* A part of a state is none: only a reset makes a device of that again. */
+/* A part of a state is none: only a reset, or closing it, makes a device of that again. */
 static bool leave_resuming(VFIOMigration *m, GError **errp)
 {
     if (m->dev->flags & VFIO_DEVICE_FLAGS_RESET) {
