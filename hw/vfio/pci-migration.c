@@ -163,7 +163,7 @@ static bool load_header(VFIOPCIDevice *vdev, GError **errp)
     write_saved(vdev, PCI_INTERRUPT_LINE, 1);
     write_saved(vdev, PCI_COMMAND, 2);
     command = pci_get_word(pdev->config + PCI_COMMAND);
-    return command == wanted ||
+    return !((command ^ wanted) & pci_get_word(pdev->wmask + PCI_COMMAND)) ||
            error_set(errp, "vfio %s: its COMMAND register is 0x%04x, not 0x%04x",
                      vdev->vbasedev->name, command, wanted);
 }
@@ -187,6 +187,20 @@ static void load_msi(VFIOPCIDevice *vdev)
         write_saved(vdev, cap + (wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32), 4);
     }
     write_saved(vdev, cap + PCI_MSI_FLAGS, 2);
+}
+
+static bool load_msix(VFIOPCIDevice *vdev, GError **errp)
+{
+    uint32_t flags = vdev->msix.cap + PCI_MSIX_FLAGS;
+
+    if (!vdev->msix.cap || !(pci_get_word(vdev->parent.loaded + flags) & PCI_MSIX_FLAGS_ENABLE)) {
+        return true;
+    }
+    if (!vfio_msix_prepare_masked(vdev, errp)) {
+        return false;
+    }
+    write_saved(vdev, flags, 2);
+    return vfio_msix_arm_masked(vdev, errp);
 }
 
 static bool signal_vector(VFIOPCIDevice *vdev, unsigned nr, MSIMessage msg, bool no_route,
@@ -238,10 +252,7 @@ static bool vfio_pci_post_load(void *opaque, GError **errp)
         return false;
     }
     load_msi(vdev);
-    if (vdev->msix.cap) {
-        write_saved(vdev, vdev->msix.cap + PCI_MSIX_FLAGS, 2);
-    }
-    if (!load_pending(vdev, pba, errp)) {
+    if (!load_msix(vdev, errp) || !load_pending(vdev, pba, errp)) {
         return false;
     }
     if (pdev->pm_cap) {

@@ -336,7 +336,6 @@ static void vfio_pci_class_init(VFIOPCIDeviceClass *klass)
     klass->reset = vfio_pci_reset;
     klass->bars_moved = vfio_bars_moved;
     klass->vmstate = &vfio_pci_vmstate;
-    klass->vmstate = NULL; /* what it is, only the device knows */
     klass->config_read = vfio_pci_read_config;
     klass->config_write = vfio_pci_write_config;
     object_class_add_properties(klass, vfio_pci_properties, G_N_ELEMENTS(vfio_pci_properties));

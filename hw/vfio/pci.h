@@ -243,6 +243,12 @@ bool vfio_msix_enable(VFIOPCIDevice *vdev, GError **errp);
 void vfio_msix_disable(VFIOPCIDevice *vdev);
 /* MSI-X is on: shows that to the device even if no vector is in use. */
 void vfio_msix_settle(VFIOPCIDevice *vdev);
+/*
+ * Around MSI-X being switched on with a table of another process's: vectors that are masked collect
+ * interrupts, as they did there, if they have a message.
+ */
+bool vfio_msix_prepare_masked(VFIOPCIDevice *vdev, GError **errp);
+bool vfio_msix_arm_masked(VFIOPCIDevice *vdev, GError **errp);
 
 /* pci-notifiers.c: ERR and REQ, where the device has them. */
 bool vfio_notifiers_init(VFIOPCIDevice *vdev, GError **errp);
