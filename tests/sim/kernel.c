@@ -37,6 +37,8 @@ typedef struct File {
     SimContainer *container;
     SimDevice *dmabuf; /* whose memory this is */
     uint64_t size;     /* of the dma-buf */
+    SimDevice *migrates;
+    unsigned transfer; /* which one of its */
 } File;
 
 typedef struct SimMap {
@@ -154,6 +156,11 @@ int sim_dmabuf_new(SimDevice *dev, uint64_t size)
     return file_new((File) { .dmabuf = dev, .size = size, .fd_flags = FD_CLOEXEC });
 }
 
+int sim_mig_file(SimDevice *dev, unsigned transfer)
+{
+    return file_new((File) { .migrates = dev, .transfer = transfer, .fd_flags = FD_CLOEXEC });
+}
+
 bool sim_dmabuf(int fd, SimDevice **dev, uint64_t *size)
 {
     File *f = file(fd);
@@ -203,6 +210,9 @@ static int sim_close(int fd)
         return fd < FIRST_FD ? close(fd) : fail(EBADF);
     }
     f->open = false;
+    if (f->migrates) {
+        return 0;
+    }
     if (f->dmabuf) {
         sim_note("close dma-buf");
         return 0;
@@ -261,8 +271,31 @@ static int sim_fstat(int fd, struct stat *st)
     return 0;
 }
 
+/* A transition takes its time, and others can be under way meanwhile. */
+static void wait_for_transition(int fd, unsigned long request, const void *arg)
+{
+    const struct vfio_device_feature *feature = arg;
+    unsigned delay = 0;
+
+    if (request != VFIO_DEVICE_FEATURE ||
+        feature->flags != (VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE)) {
+        return;
+    }
+    g_rec_mutex_lock(&lock);
+    if (file(fd) && file(fd)->dev) {
+        delay = file(fd)->dev->mig.delay;
+    }
+    sim_mig_delay_begin();
+    g_rec_mutex_unlock(&lock);
+    g_usleep(delay * 1000UL);
+    g_rec_mutex_lock(&lock);
+    sim_mig_delay_end();
+    g_rec_mutex_unlock(&lock);
+}
+
 static int sim_ioctl(int fd, unsigned long request, void *arg)
 {
+    wait_for_transition(fd, request, arg);
     LOCKED;
     File *f = file(fd);
     int ret;
@@ -281,6 +314,9 @@ static int sim_ioctl(int fd, unsigned long request, void *arg)
     }
     if (f->container) {
         return sim_container_ioctl(f->container, request, arg);
+    }
+    if (f->migrates) {
+        return sim_mig_ioctl(f->migrates, f->transfer, request, arg);
     }
     if (!f->dev) {
         return fail(ENOTTY);
@@ -360,7 +396,7 @@ static ssize_t device_rw(int fd, void *buf, size_t len, off_t offset, bool is_wr
     SimDevice *dev;
 
     if (!r) {
-        return fail(EFAULT);
+        return fail(file(fd) && file(fd)->migrates ? ESPIPE : EFAULT);
     }
     dev = file(fd)->dev;
     if (r == &dev->regions[VFIO_PCI_CONFIG_REGION_INDEX]) {
@@ -376,6 +412,34 @@ static ssize_t device_rw(int fd, void *buf, size_t len, off_t offset, bool is_wr
     }
     return is_write ? pwrite(r->backing, buf, len, (off_t)at)
                     : pread(r->backing, buf, len, (off_t)at);
+}
+
+static ssize_t sim_read(int fd, void *buf, size_t len)
+{
+    LOCKED;
+    File *f = file(fd);
+
+    if (!f) {
+        return read(fd, buf, len);
+    }
+    if (must_fail("read", len, access_errors)) {
+        return -1;
+    }
+    return f->migrates ? sim_mig_read(f->migrates, f->transfer, buf, len) : fail(EINVAL);
+}
+
+static ssize_t sim_write(int fd, const void *buf, size_t len)
+{
+    LOCKED;
+    File *f = file(fd);
+
+    if (!f) {
+        return write(fd, buf, len);
+    }
+    if (must_fail("write", len, access_errors)) {
+        return -1;
+    }
+    return f->migrates ? sim_mig_write(f->migrates, f->transfer, buf, len) : fail(EINVAL);
 }
 
 static ssize_t sim_pread(int fd, void *buf, size_t len, off_t offset)
@@ -416,8 +480,8 @@ static const HostCalls calls = {
     .ioctl = sim_ioctl,
     .mmap = sim_mmap,
     .munmap = sim_munmap,
-    .read = read,
-    .write = write,
+    .read = sim_read,
+    .write = sim_write,
     .pread = sim_pread,
     .pwrite = sim_pwrite,
     .eventfd = sim_eventfd,
