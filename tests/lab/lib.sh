@@ -8,6 +8,7 @@ edu=0000:00:01.0
 nvme=0000:00:02.0
 nic=0000:00:03.0
 pci=/sys/bus/pci/devices
+vtest=/sys/bus/viaduct_test/devices
 log=/tmp/vmm.log
 mem=512M
 smp=1
@@ -38,6 +39,13 @@ bind() {
     rebind "$1" vfio-pci
     say "$1 ($(<"$pci/$1/vendor"):$(<"$pci/$1/device")) is bound to vfio-pci:" \
         "/dev/vfio/devices/$(ls "$pci/$1/vfio-dev")"
+}
+
+# vtest N: make test devices (tests/lab/kmod), vtest0 and so on in $vtest.
+vtest() {
+    echo "$1" >/sys/module/viaduct_test/parameters/devices
+    [ -e "$vtest/vtest$(($1 - 1))/vfio-dev" ] || fail "there are no $1 test devices"
+    say "test devices: $(ls -m "$vtest")"
 }
 
 # vmm_start TEST OPTION…: start the program with a guest that runs tests/lab/guest/TEST; what it
