@@ -309,7 +309,10 @@ void flat_view_rw(const FlatView *view, uint64_t addr, void *buf, uint64_t len, 
             } else if (r->mr->kind == REGION_RAM_DEVICE) {
                 n = device_rw((char *)memory_range_host(r) + (addr - r->addr), p, n, is_write);
             } else if (is_write) {
-                memcpy((char *)memory_range_host(r) + (addr - r->addr), p, n);
+                char *host = (char *)memory_range_host(r) + (addr - r->addr);
+
+                memcpy(host, p, n);
+                ram_block_set_dirty(r->mr->block, host - (char *)r->mr->block->host, n);
             } else {
                 memcpy(p, (char *)memory_range_host(r) + (addr - r->addr), n);
             }

@@ -106,6 +106,29 @@ void ram_block_set_dirty(RAMBlock *block, uint64_t offset, uint64_t size)
     }
 }
 
+void ram_dirty_all(void)
+{
+    for (RAMBlock *block = ram_blocks; block; block = block->next) {
+        ram_block_set_dirty(block, 0, block->size);
+    }
+}
+
+void ram_block_merge_dirty(RAMBlock *block, uint64_t offset, uint64_t pages, const uint64_t *bits)
+{
+    uint64_t first = offset / RAM_DIRTY_PAGE, shift = first % 64, words = (pages + 63) / 64;
+    uint64_t *to = block->dirty ? block->dirty + first / 64 : NULL;
+
+    for (uint64_t i = 0; to && i < words; i++) {
+        uint64_t left = pages - i * 64;
+        uint64_t w = left >= 64 ? bits[i] : bits[i] & ((1ULL << left) - 1);
+
+        to[i] |= w << shift;
+        if (shift && w >> (64 - shift)) {
+            to[i + 1] |= w >> (64 - shift);
+        }
+    }
+}
+
 uint64_t ram_block_dirty_pages(const RAMBlock *block)
 {
     uint64_t pages = block->size / RAM_DIRTY_PAGE, n = 0;

@@ -260,6 +260,24 @@ static void system_reset(ShutdownCause cause)
     }
 }
 
+void system_requests_take(ShutdownCause *reset, ShutdownCause *shutdown)
+{
+    g_mutex_lock(&requests.lock);
+    *reset = requests.reset;
+    *shutdown = ends_always(requests.shutdown) ? SHUTDOWN_CAUSE_NONE : requests.shutdown;
+    requests.reset = SHUTDOWN_CAUSE_NONE;
+    if (*shutdown) {
+        requests.shutdown = SHUTDOWN_CAUSE_NONE;
+    }
+    g_mutex_unlock(&requests.lock);
+}
+
+/* Its state is being sent or loaded: what was asked for waits until it is somebody's again. */
+static bool is_in_transit(void)
+{
+    return state == RUN_STATE_FINISH_MIGRATE || state == RUN_STATE_INMIGRATE;
+}
+
 /* Carries out what was asked for; true when the process is to end. */
 static bool handle_requests(void)
 {
@@ -268,6 +286,10 @@ static bool handle_requests(void)
     RunState stop;
 
     g_mutex_lock(&requests.lock);
+    if (is_in_transit() && !ends_always(requests.shutdown)) {
+        g_mutex_unlock(&requests.lock);
+        return false;
+    }
     reset = requests.reset;
     shutdown = requests.shutdown;
     powerdown = requests.powerdown;

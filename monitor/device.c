@@ -3,6 +3,7 @@
 #include "monitor/command.h"
 
 #include "core/device.h"
+#include "migration/migration.h"
 #include "monitor/property.h"
 #include "util/error.h"
 
@@ -23,16 +24,26 @@ static JsonNode *device_list_properties(JsonObject *args, GError **errp)
     return NULL;
 }
 
+/* Both sides of a migration count on the devices that there were when it began. */
+static bool may_change(const char *command, GError **errp)
+{
+    return !migration_is_running() || error_set(errp, "%s not allowed while migrating", command);
+}
+
 /* To the machine that is there every device comes later, whether it runs yet or not. */
 static JsonNode *qmp_device_add(JsonObject *args, GError **errp)
 {
-    device_add(args, true, errp);
+    if (may_change("device_add", errp)) {
+        device_add(args, true, errp);
+    }
     return NULL;
 }
 
 static JsonNode *qmp_device_del(JsonObject *args, GError **errp)
 {
-    device_del(json_object_get_string_member(args, "id"), errp);
+    if (may_change("device_del", errp)) {
+        device_del(json_object_get_string_member(args, "id"), errp);
+    }
     return NULL;
 }
 

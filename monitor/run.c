@@ -3,6 +3,7 @@
 #include "monitor/command.h"
 
 #include "core/runstate.h"
+#include "migration/control.h"
 #include "util/error.h"
 
 static JsonNode *query_status(JsonObject *args, GError **errp)
@@ -19,6 +20,8 @@ static JsonNode *stop(JsonObject *args, GError **errp)
 {
     if (run_state_is_running()) {
         vm_stop(RUN_STATE_PAUSED);
+    } else if (run_state() == RUN_STATE_INMIGRATE) {
+        migration_incoming_autostart(false);
     }
     return NULL;
 }
@@ -27,6 +30,10 @@ static JsonNode *cont(JsonObject *args, GError **errp)
 {
     if (run_state() == RUN_STATE_SHUTDOWN || run_state() == RUN_STATE_INTERNAL_ERROR) {
         error_set(errp, "Resetting the Virtual Machine is required");
+    } else if (run_state() == RUN_STATE_FINISH_MIGRATE) {
+        error_set(errp, "Migration is not finalized yet");
+    } else if (run_state() == RUN_STATE_INMIGRATE) {
+        migration_incoming_autostart(true);
     } else {
         vm_start();
     }

@@ -364,6 +364,10 @@ static const OptionDesc table[] = {
     SET("initrd", "FILE", "initial RAM disk", set_string, initrd),
     SET("append", "TEXT", "the kernel's command line", set_string, append),
 
+    SET("incoming", "defer|URI|CHANNEL",
+        "waits for the state of another process: tcp:HOST:PORT, unix:PATH, fd:N, exec:COMMAND, "
+        "file:PATH, or a channel in JSON; defer: until migrate-incoming",
+        keep, incoming),
     SET("add-fd", "fd=N,set=M[,opaque=TEXT]",
         "an inherited descriptor as /dev/fdset/M, where paths and fd= are taken", keep, add_fds),
     SET("chardev", "BACKEND,id=ID[,OPTION=VALUE...]", "a character device; -chardev help",
@@ -495,10 +499,11 @@ Options *options_new(void)
     o->add_fds = new_uses();
     o->objects = new_uses();
     o->chardevs = new_uses();
+    o->incoming = new_uses();
     o->serials = new_uses();
     o->monitors = new_uses();
     o->devices = new_uses();
-    o->smp = (SMPOptions) { 1, 1, 1, 1, 1, 1 };
+    o->smp = (CPUTopology) { 1, 1, 1, 1, 1, 1 };
     return o;
 }
 
@@ -508,6 +513,7 @@ void options_free(Options *o)
     g_array_unref(o->add_fds);
     g_array_unref(o->objects);
     g_array_unref(o->chardevs);
+    g_array_unref(o->incoming);
     g_array_unref(o->serials);
     g_array_unref(o->monitors);
     g_array_unref(o->devices);

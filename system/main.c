@@ -5,6 +5,7 @@
 
 #include "core/lock.h"
 #include "core/runstate.h"
+#include "migration/migration.h"
 #include "system/startup.h"
 #include "util/error.h"
 
@@ -54,7 +55,7 @@ static int run(const Options *o)
         error_report("%s", err->message);
         return 1;
     }
-    if (!o->stopped) {
+    if (!o->stopped && !migration_is_incoming()) {
         vm_start();
     }
     return main_loop_run();

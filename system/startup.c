@@ -20,6 +20,7 @@
 #include "core/machine.h"
 #include "core/memory.h"
 #include "core/runstate.h"
+#include "migration/control.h"
 #include "monitor/monitor.h"
 #include "util/error.h"
 #include "util/keyval.h"
@@ -199,6 +200,11 @@ static bool add_monitor(const char *arg, unsigned index, const OptionUse *use, G
     return chr && monitor_init_qmp(chr, g_str_equal(use->name, "qmp-pretty"), errp);
 }
 
+static bool add_incoming(const char *arg, unsigned index, const OptionUse *use, GError **errp)
+{
+    return migration_incoming_option(arg, errp);
+}
+
 /* A test that plays the guest. */
 static bool add_qtest(const Options *o, GError **errp)
 {
@@ -358,12 +364,7 @@ static bool configure_machine(const Options *o, GError **errp)
         return error_set(errp, "Invalid SMP CPUs %u. The max CPUs supported by machine '%s' is %u",
                          o->smp.maxcpus, klass->name, klass->max_cpus);
     }
-    config->cpus = o->smp.cpus;
-    config->maxcpus = o->smp.maxcpus;
-    config->sockets = o->smp.sockets;
-    config->dies = o->smp.dies;
-    config->cores = o->smp.cores;
-    config->threads = o->smp.threads;
+    config->smp = o->smp;
     config->cpu = o->cpu ?: DEFAULT_CPU;
     config->kernel = o->kernel;
     config->initrd = o->initrd;
@@ -386,18 +387,21 @@ bool system_start(const Options *o, GError **errp)
     }
     memory_init();
     x86_accel = o->accel ?: x86_accels[0];
-    return foreach_use(o->add_fds, add_fd, errp) && foreach_use(o->add_fds, close_added_fd, errp) &&
-           make_machine(o, errp) && foreach_use(o->objects, add_object, errp) &&
-           configure_machine(o, errp) && foreach_use(o->chardevs, add_chardev, errp) &&
-           add_serials(o, errp) && foreach_use(o->monitors, add_monitor, errp) &&
-           add_qtest(o, errp) && x86_accel->init(errp) &&
+    return foreach_use(o->incoming, add_incoming, errp) && foreach_use(o->add_fds, add_fd, errp) &&
+           foreach_use(o->add_fds, close_added_fd, errp) && make_machine(o, errp) &&
+           foreach_use(o->objects, add_object, errp) && configure_machine(o, errp) &&
+           foreach_use(o->chardevs, add_chardev, errp) && add_serials(o, errp) &&
+           foreach_use(o->monitors, add_monitor, errp) && add_qtest(o, errp) &&
+           x86_accel->init(errp) &&
            MACHINE_GET_CLASS(current_machine)->create(current_machine, errp) &&
            foreach_use(o->devices, add_device, errp) &&
-           MACHINE_GET_CLASS(current_machine)->ready(current_machine, errp);
+           MACHINE_GET_CLASS(current_machine)->ready(current_machine, errp) &&
+           migration_incoming_ready(!o->stopped, errp);
 }
 
 void system_cleanup(void)
 {
+    migration_shutdown();
     devices_shutdown();
     qtest_server_cleanup();
     monitor_cleanup(); /* the events of the devices' end were the last */

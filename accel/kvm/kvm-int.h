@@ -31,7 +31,25 @@ int kvm_check_extension(int cap);
 
 /* ---- slots.c, irq.c ---- */
 
+typedef struct KVMSlot {
+    uint64_t gpa, size; /* size 0: the number is free */
+    uint32_t flags;
+    void *host;
+    RAMBlock *block; /* that @host is in; NULL: a device's memory */
+} KVMSlot;
+
 bool kvm_slots_init(GError **errp);
+/* Those of RAM. */
+void kvm_slots_foreach(void (*fn)(unsigned nr, const KVMSlot *slot, void *opaque), void *opaque);
+/* KVM logs the writes to those, or no longer; what comes later is treated likewise. */
+int kvm_slots_log(bool on);
+
+/* ---- dirty.c: the dirty log, for AccelOps ---- */
+
+bool kvm_dirty_start(GError **errp);
+void kvm_dirty_sync(void);
+void kvm_dirty_clear(RAMBlock *block, uint64_t page, uint64_t n, const uint64_t *bits);
+void kvm_dirty_stop(void);
 
 /* The GSIs of the IOAPIC; numbers from here on are MSI routes. */
 #define KVM_IRQCHIP_GSIS 24

@@ -156,6 +156,10 @@ static const AccelOps kvm_accel = {
     .resume_vcpus = kvm_resume_vcpus,
     .device_fd_add = kvm_device_fd_add,
     .device_fd_del = kvm_device_fd_del,
+    .dirty_start = kvm_dirty_start,
+    .dirty_sync = kvm_dirty_sync,
+    .dirty_clear = kvm_dirty_clear,
+    .dirty_stop = kvm_dirty_stop,
 };
 
 /* ---- the VM ---- */

@@ -18,13 +18,9 @@
 #include "util/error.h"
 #include "util/trace.h"
 
-typedef struct KVMSlot {
-    uint64_t gpa, size; /* size 0: the number is free */
-    uint32_t flags;
-} KVMSlot;
-
 static GArray *slots; /* KVMSlot by slot number */
 static unsigned max_slots;
+static uint32_t log_flag; /* KVM_MEM_LOG_DIRTY_PAGES while dirty pages are tracked */
 
 /* The whole pages of @range; false when there are none. */
 static bool whole_pages(const MemoryRange *range, uint64_t *gpa, uint64_t *size, void **host)
@@ -48,19 +44,45 @@ static bool has_memory(const MemoryRange *range)
     return range->mr->kind == REGION_RAM || range->mr->kind == REGION_RAM_DEVICE;
 }
 
-static int set_slot(unsigned nr, const KVMSlot *slot, void *host)
+/* @size 0 takes it away. */
+static int set_slot(unsigned nr, const KVMSlot *slot, uint64_t size)
 {
     struct kvm_userspace_memory_region region = {
         .slot = nr,
-        .flags = slot->flags,
+        .flags = slot->flags | (slot->block ? log_flag : 0),
         .guest_phys_addr = slot->gpa,
-        .memory_size = host ? slot->size : 0,
-        .userspace_addr = (uintptr_t)host,
+        .memory_size = size,
+        .userspace_addr = (uintptr_t)slot->host,
     };
 
     TRACE("kvm_set_user_memory", "slot %u flags 0x%x gpa 0x%" PRIx64 " size 0x%" PRIx64 " host %p",
-          nr, slot->flags, slot->gpa, slot->size, host);
+          nr, region.flags, slot->gpa, size, slot->host);
     return kvm_vm_ioctl(KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+void kvm_slots_foreach(void (*fn)(unsigned nr, const KVMSlot *slot, void *opaque), void *opaque)
+{
+    for (unsigned nr = 0; nr < slots->len; nr++) {
+        const KVMSlot *slot = &g_array_index(slots, KVMSlot, nr);
+
+        if (slot->size && slot->block) {
+            fn(nr, slot, opaque);
+        }
+    }
+}
+
+int kvm_slots_log(bool on)
+{
+    log_flag = on ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+    for (unsigned nr = 0; nr < slots->len; nr++) {
+        const KVMSlot *slot = &g_array_index(slots, KVMSlot, nr);
+        int ret = slot->size && slot->block ? set_slot(nr, slot, slot->size) : 0;
+
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
 }
 
 /* A guest can put a BAR where KVM has no place for it, again and again: its accesses just trap. */
@@ -84,12 +106,14 @@ static bool no_slot(const MemoryRange *range, GError *err, GError **errp)
 static bool region_add(MemoryListener *l, const MemoryRange *range, GError **errp)
 {
     GError *err = NULL;
-    KVMSlot slot = { .flags = range->readonly ? KVM_MEM_READONLY : 0 };
+    KVMSlot slot = {
+        .flags = range->readonly ? KVM_MEM_READONLY : 0,
+        .block = range->mr->kind == REGION_RAM ? range->mr->block : NULL,
+    };
     unsigned nr = 0;
-    void *host;
     int ret;
 
-    if (!has_memory(range) || !whole_pages(range, &slot.gpa, &slot.size, &host)) {
+    if (!has_memory(range) || !whole_pages(range, &slot.gpa, &slot.size, &slot.host)) {
         return true;
     }
     while (nr < slots->len && g_array_index(slots, KVMSlot, nr).size) {
@@ -100,7 +124,7 @@ static bool region_add(MemoryListener *l, const MemoryRange *range, GError **err
                   max_slots, range->mr->name, slot.gpa, slot.gpa + slot.size - 1);
         return no_slot(range, err, errp);
     }
-    ret = set_slot(nr, &slot, host);
+    ret = set_slot(nr, &slot, slot.size);
     if (ret < 0) {
         error_set_errno(&err, -ret, "KVM cannot map '%s' at 0x%" PRIx64 "-0x%" PRIx64,
                         range->mr->name, slot.gpa, slot.gpa + slot.size - 1);
@@ -126,7 +150,7 @@ static void region_del(MemoryListener *l, const MemoryRange *range)
         KVMSlot *slot = &g_array_index(slots, KVMSlot, nr);
 
         if (slot->size == size && slot->gpa == gpa) {
-            int ret = set_slot(nr, slot, NULL);
+            int ret = set_slot(nr, slot, 0);
 
             if (ret < 0) {
                 error_report("KVM cannot unmap '%s' at 0x%" PRIx64 "-0x%" PRIx64 ": %s",

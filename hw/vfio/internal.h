@@ -45,7 +45,14 @@ bool vfio_check_driver(const char *sysfs, GError **errp);
 /* group.c: the older interface, by the device's IOMMU group. */
 extern const VFIOInterface vfio_group_interface;
 
-/* caps.c: capabilities behind a structure that the kernel has filled. */
+/*
+ * caps.c: what the kernel says to @request, as long as it wants to be, its first member (argsz) being
+ * the length of the answer; g_free it.  @ask has @size bytes, of which the first member is ours.
+ * NULL, errno and the error, which begins with @what, otherwise.
+ */
+void *vfio_get_info(int fd, unsigned long request, const char *what, const void *ask, uint32_t size,
+                    GError **errp);
+/* Capabilities behind a structure that the kernel has filled. */
 typedef struct VFIOCapChain {
     const void *info;
     uint32_t argsz;     /* how long @info is with all of them */

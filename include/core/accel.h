@@ -37,13 +37,14 @@ typedef struct AccelOps {
     void (*device_fd_del)(int fd);
     /*
      * The vCPUs' dirty pages (core/ram.h).  From start on all of guest memory counts as written by
-     * them; sync sets bits in RAMBlock.dirty of what was written; a page that is going to be read
-     * is cleared first, so that the next write of it is seen; stop ends it.  Machine lock held, save
-     * for clear: any thread.  All NULL: there are no vCPUs that write.
+     * them; sync sets bits in RAMBlock.dirty of what was written; pages that are going to be read
+     * are cleared first, so that the next write of them is seen: those of the @n pages from @page on
+     * (multiples of 64) whose bit in @bits, bit 0 being @page, is set; stop ends it.  Machine lock
+     * held, save for clear: any thread.  All NULL: there are no vCPUs that write.
      */
     bool (*dirty_start)(GError **errp);
     void (*dirty_sync)(void);
-    void (*dirty_clear)(RAMBlock *block, uint64_t offset, uint64_t size);
+    void (*dirty_clear)(RAMBlock *block, uint64_t page, uint64_t n, const uint64_t *bits);
     void (*dirty_stop)(void);
 } AccelOps;
 

@@ -48,6 +48,10 @@ bool ram_dirty_start(GError **errp);
 void ram_dirty_stop(void);
 /* The pages that the range touches are dirty. */
 void ram_block_set_dirty(RAMBlock *block, uint64_t offset, uint64_t size);
+/* All of it. */
+void ram_dirty_all(void);
+/* @pages of them from @offset on are dirty if their bit, bit 0 being @offset's, is set. */
+void ram_block_merge_dirty(RAMBlock *block, uint64_t offset, uint64_t pages, const uint64_t *bits);
 /* How many are. */
 uint64_t ram_block_dirty_pages(const RAMBlock *block);
 

@@ -72,6 +72,12 @@ void system_failure_request(void);
 /* Stops the VM from a vCPU thread or a handler: vm_stop() follows in the main loop. */
 void system_vmstop_request(RunState state);
 
+/*
+ * A reset, and a shutdown of the guest's, that were asked for and that nobody has done yet: takes
+ * them away, for another process to do.  SHUTDOWN_CAUSE_NONE: nothing.
+ */
+void system_requests_take(ShutdownCause *reset, ShutdownCause *shutdown);
+
 /* Called in the main loop when a power-down is asked for: the machine's power button. */
 void powerdown_register(void (*fn)(void *opaque), void *opaque);
 

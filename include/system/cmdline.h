@@ -7,23 +7,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/machine.h"
+
 /* An option that may come more than once, kept for later. */
 typedef struct OptionUse {
     const char *name; /* "device" */
     const char *arg;
 } OptionUse;
 
-/* -smp, completed: all at least 1, cpus <= maxcpus = sockets * dies * cores * threads. */
-typedef struct SMPOptions {
-    unsigned cpus, maxcpus, sockets, dies, cores, threads;
-} SMPOptions;
-
 /* Strings are argv's. */
 typedef struct Options {
     /* of OptionUse */
-    GArray *machines, *add_fds, *objects, *chardevs, *serials, *monitors, *devices;
+    GArray *machines, *add_fds, *objects, *chardevs, *serials, *monitors, *devices, *incoming;
     const struct X86Accel *accel; /* NULL: not given */
-    SMPOptions smp;
+    CPUTopology smp;
     uint64_t ram_size; /* bytes; 0: not given */
     const char *cpu, *kernel, *initrd, *append;
     char *name, *process; /* owned */

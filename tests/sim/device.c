@@ -4,6 +4,7 @@
 
 #include <linux/pci_regs.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -385,6 +386,17 @@ static int dev_reset(SimDevice *dev, void *arg)
     return 0;
 }
 
+/* As its name says, if that is an address. */
+static void set_place(struct vfio_pci_dependent_device *d, const char *name)
+{
+    unsigned bus, slot, function;
+
+    if (name && sscanf(name, "0000:%x:%x.%x", &bus, &slot, &function) == 3) {
+        d->bus = (uint8_t)bus;
+        d->devfn = (uint8_t)(slot << 3 | function);
+    }
+}
+
 static int dev_hot_reset_info(SimDevice *dev, void *arg)
 {
     struct vfio_pci_hot_reset_info *info = arg;
@@ -406,9 +418,8 @@ static int dev_hot_reset_info(SimDevice *dev, void *arg)
         d[n].devfn = (uint8_t)n;
         if (dev->via) {
             d[n].group_id = other->group;
-            d[n].bus = (uint8_t)strtoul(other->name + strlen("0000:"), NULL, 16);
-            d[n].devfn = 0;
         }
+        set_place(&d[n], other->name);
     }
     for (unsigned i = 0; i < slot->idle; i++, n++) {
         d[n].devfn = (uint8_t)n;

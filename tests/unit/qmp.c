@@ -320,6 +320,9 @@ static void test_bad_json(void)
         "{\"execute\":\"\\ud800\"}",
         "{\"\\ud800\":1}",
         "{\"a\":\"\\ud800\" \"b\"}",
+        "{\"execute\":\"query-kvm\\u0000x\"}",
+        "{\"execute\":\"query-kvm\",\"id\":\"\\\\\\u0000\"}",
+        "{\"execute\":\"stop\",\"\\u0000\":1}",
     };
     Client c;
 

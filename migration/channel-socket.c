@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * tcp: and unix:, both sides.  GIO resolves, connects, listens and accepts, for all of these can be
+ * cancelled; the channel then has the bare descriptor.
+ *
+ * TCP's buffers are left alone: the kernel lets them grow to tcp_wmem's and tcp_rmem's limits, and
+ * setting them would end that at rmem_max and wmem_max, which are lower.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <gio/gunixsocketaddress.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "migration/channel-private.h"
+#include "migration/options.h"
+#include "util/error.h"
+#include "util/fd.h"
+
+#define BACKLOG     512 /* all connections of a migration may come at once */
+#define UNIX_BUFFER (4 << 20)
+
+/* ---- addresses ---- */
+
+static GSocketConnectable *connectable(const MigrationAddress *a, uint16_t port, bool listen)
+{
+    GUnixSocketAddressType type = !a->abstract ? G_UNIX_SOCKET_ADDRESS_PATH
+                                  : a->tight   ? G_UNIX_SOCKET_ADDRESS_ABSTRACT
+                                               : G_UNIX_SOCKET_ADDRESS_ABSTRACT_PADDED;
+
+    if (a->kind == TRANSPORT_UNIX) {
+        return G_SOCKET_CONNECTABLE(g_unix_socket_address_new_with_type(a->path, -1, type));
+    }
+    if (*a->host) {
+        return g_network_address_new(a->host, port);
+    }
+    if (!listen) {
+        return g_network_address_new("localhost", port);
+    }
+    return g_network_address_new(a->only_ipv6 ? "::" : "0.0.0.0", port);
+}
+
+static bool is_wanted(const MigrationAddress *a, GSocketAddress *address)
+{
+    GSocketFamily family = g_socket_address_get_family(address);
+
+    return (!a->only_ipv4 || family == G_SOCKET_FAMILY_IPV4) &&
+           (!a->only_ipv6 || family == G_SOCKET_FAMILY_IPV6);
+}
+
+/* Of the machine that is to be reached as of this one: the first address that works. */
+static GSocket *make_socket(const MigrationAddress *a, uint16_t port, bool listen,
+                            GCancellable *cancel, GError **errp)
+{
+    g_autoptr(GSocketConnectable) where = connectable(a, port, listen);
+    g_autoptr(GSocketAddressEnumerator) addresses = g_socket_connectable_enumerate(where);
+    g_autoptr(GError) err = NULL;
+
+    for (;;) {
+        g_autoptr(GError) end = NULL;
+        g_autoptr(GSocketAddress) address =
+            g_socket_address_enumerator_next(addresses, cancel, &end);
+        g_autoptr(GSocket) sock = NULL;
+
+        if (!address) {
+            if (end || !err) {
+                error_set(errp, "%s", end ? end->message : "the host has no such address");
+            } else {
+                g_propagate_error(errp, g_steal_pointer(&err));
+            }
+            return NULL;
+        }
+        if (!is_wanted(a, address)) {
+            continue;
+        }
+        g_clear_error(&err);
+        sock = g_socket_new(g_socket_address_get_family(address), G_SOCKET_TYPE_STREAM,
+                            G_SOCKET_PROTOCOL_DEFAULT, &err);
+        if (!sock) {
+            continue;
+        }
+        g_socket_set_listen_backlog(sock, BACKLOG);
+        if (listen ? g_socket_bind(sock, address, TRUE, &err) && g_socket_listen(sock, &err)
+                   : g_socket_connect(sock, address, cancel, &err)) {
+            return g_steal_pointer(&sock);
+        }
+    }
+}
+
+/* ---- channels ---- */
+
+/* What cannot be set only costs time. */
+static void tune(GSocket *sock, const MigrationAddress *a)
+{
+    if (a->kind == TRANSPORT_TCP) {
+        g_socket_set_option(sock, IPPROTO_TCP, TCP_NODELAY, 1, NULL);
+        g_socket_set_keepalive(sock, a->keep_alive);
+    } else {
+        g_socket_set_option(sock, SOL_SOCKET, SO_SNDBUF, UNIX_BUFFER, NULL);
+    }
+}
+
+MigrationChannel *channel_socket_new(const char *name, int fd, const char *host, bool server,
+                                     GCancellable *cancel, GError **errp)
+{
+    MigrationChannel *ch;
+
+    if (*migration_parameters.tls_creds) {
+        close(fd);
+        error_set(errp, "migration channel %s: TLS is not supported", name);
+        return NULL;
+    }
+    ch = channel_new(&channel_fd_ops, sizeof(MigrationChannel), name, fd, fd, errp);
+    if (ch) {
+        ch->is_socket = true;
+    }
+    return ch;
+}
+
+/* Takes the descriptor out of GIO's hands. */
+static MigrationChannel *channel_of(GSocket *sock, const MigrationAddress *a, const char *name,
+                                    bool server, GCancellable *cancel, GError **errp)
+{
+    int fd = fcntl(g_socket_get_fd(sock), F_DUPFD_CLOEXEC, 0);
+
+    tune(sock, a);
+    if (fd < 0 || fcntl(fd, F_SETFL, O_RDWR)) {
+        error_set_errno(errp, errno, "migration channel %s", name);
+        fd_close(&fd);
+        return NULL;
+    }
+    return channel_socket_new(name, fd, a->host, server, cancel, errp);
+}
+
+MigrationChannel *channel_socket_connect(const MigrationAddress *a, GCancellable *cancel,
+                                         GError **errp)
+{
+    g_autoptr(GSocket) sock = make_socket(a, a->port, false, cancel, errp);
+
+    if (!sock) {
+        g_prefix_error(errp, "Failed to connect to '%s': ", a->name);
+        return NULL;
+    }
+    return channel_of(sock, a, a->name, false, cancel, errp);
+}
+
+/* ---- listening ---- */
+
+/* A socket file that nobody may be listening on any more makes room for ours. */
+static void remove_stale(const MigrationAddress *a)
+{
+    struct stat st;
+
+    if (a->path && !a->abstract && lstat(a->path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+        unlink(a->path);
+    }
+}
+
+static void remember_file(MigrationListener *l)
+{
+    const MigrationAddress *a = l->address;
+    struct stat st;
+
+    if (a->path && !a->abstract && lstat(a->path, &st) == 0) {
+        l->path = g_canonicalize_filename(a->path, NULL);
+        l->dev = st.st_dev;
+        l->ino = st.st_ino;
+    }
+}
+
+bool channel_socket_listen(MigrationListener *l, GError **errp)
+{
+    MigrationAddress *a = l->address;
+    g_autoptr(GSocketAddress) local = NULL;
+    uint32_t port = a->port;
+
+    remove_stale(a);
+    for (;;) {
+        g_autoptr(GError) err = NULL;
+
+        l->socket = make_socket(a, (uint16_t)port, true, NULL, &err);
+        if (l->socket) {
+            break;
+        }
+        if (port++ >= a->last_port ||
+            !g_error_matches(err, G_IO_ERROR, G_IO_ERROR_ADDRESS_IN_USE)) {
+            g_propagate_prefixed_error(errp, g_steal_pointer(&err),
+                                       "Failed to listen on '%s': ", a->name);
+            return false;
+        }
+    }
+    remember_file(l);
+    local = g_socket_get_local_address(l->socket, errp);
+    if (!local) {
+        return false;
+    }
+    if (a->kind == TRANSPORT_TCP) {
+        migration_address_set_port(a, g_inet_socket_address_get_port(G_INET_SOCKET_ADDRESS(local)));
+    }
+    return true;
+}
+
+MigrationChannel *channel_socket_accept(MigrationListener *l, GCancellable *cancel, GError **errp)
+{
+    g_autoptr(GSocket) sock = g_socket_accept(l->socket, cancel, errp);
+    g_autoptr(GSocketAddress) peer = NULL;
+    g_autofree char *from = NULL, *name = NULL;
+
+    if (!sock) {
+        g_prefix_error(errp, "Failed to accept on '%s': ", l->address->name);
+        return NULL;
+    }
+    peer = l->address->kind == TRANSPORT_TCP ? g_socket_get_remote_address(sock, NULL) : NULL;
+    from = peer ? g_socket_connectable_to_string(G_SOCKET_CONNECTABLE(peer)) : NULL;
+    name = g_strconcat(l->address->name, from ? " from " : "", from, NULL);
+    return channel_of(sock, l->address, name, true, cancel, errp);
+}
+
+void channel_socket_unlisten(MigrationListener *l)
+{
+    struct stat st;
+
+    g_clear_object(&l->socket);
+    if (l->path && lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino) {
+        unlink(l->path);
+    }
+    g_free(l->path);
+}

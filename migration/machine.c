@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What both sides must have in common, as text, a line each, in an order that both make: machine
+ * type, RAM blocks and their sizes, states and their versions, sections.  It comes before anything
+ * else, so that another machine is refused by its first difference while nothing is loaded.
+ */
+#include "internal.h"
+
+#include <string.h>
+
+#include "core/machine.h"
+#include "migration/vmstate.h"
+#include "util/error.h"
+
+char *migration_machine_describe(GPtrArray *sections)
+{
+    GString *text = g_string_new(NULL);
+    g_autofree char *states = vmstate_describe_all();
+
+    g_string_append_printf(text, "machine type %s\n", MACHINE_GET_CLASS(current_machine)->name);
+    for (RAMBlock *block = ram_blocks; block; block = block->next) {
+        g_string_append_printf(text, "RAM block '%s' of %" G_GUINT64_FORMAT " bytes\n",
+                               block->idstr, block->size);
+    }
+    for (guint i = 0; i < sections->len; i++) {
+        g_string_append_printf(text, "device %s with state of its own\n",
+                               ((MigrationSection *)sections->pdata[i])->id);
+    }
+    g_string_append(text, states);
+    return g_string_free(text, FALSE);
+}
+
+bool migration_machine_check(const char *theirs, GPtrArray *sections, GError **errp)
+{
+    g_autofree char *ours = migration_machine_describe(sections);
+    g_auto(GStrv) them = g_strsplit(theirs, "\n", -1);
+    g_auto(GStrv) us = g_strsplit(ours, "\n", -1);
+    unsigned i = 0;
+
+    while (them[i] && us[i] && g_str_equal(them[i], us[i])) {
+        i++;
+    }
+    if (!them[i] && !us[i]) {
+        return true;
+    }
+    return error_set(errp, "the machines differ: source has %s%s%s, destination has %s%s%s",
+                     them[i] && *them[i] ? "\"" : "", them[i] && *them[i] ? them[i] : "no more",
+                     them[i] && *them[i] ? "\"" : "", us[i] && *us[i] ? "\"" : "",
+                     us[i] && *us[i] ? us[i] : "no more", us[i] && *us[i] ? "\"" : "");
+}

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the lab's tests in Python share: a VMM (the program or, to compare, QEMU), its monitor, and
+what its guest says."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+CMDLINE = (
+    "console=ttyS0 quiet panic=-1 lapic=notscdeadline initcall_blacklist=vt_init,vmx_init"
+)
+PROGRAM = os.environ["VIADUCT"]
+PEER = os.environ.get("LAB_PEER")
+
+
+def say(*words):
+    print("host:", *words, flush=True)
+
+
+def fail(*words):
+    say("FAILED:", *words)
+    sys.exit(1)
+
+
+class VMM:
+    """A process whose guest runs tests/lab/guest/TEST; what it prints is shown with NAME before it
+    and kept, with the time of each line, in .lines."""
+
+    def __init__(self, name, test, *options, program=PROGRAM, memory="512M", smp=1, append="",
+                 quiet=False):
+        self.name, self.quiet = name, quiet
+        self.lines, self.events = [], []
+        self.changed = threading.Condition()
+        self.serial = 0
+        self.path = f"/tmp/{name}.qmp"
+        with socket.socket(socket.AF_UNIX) as server:
+            if os.path.exists(self.path):
+                os.unlink(self.path)
+            server.bind(self.path)
+            server.listen(1)
+            server.settimeout(60)
+            self.process = subprocess.Popen(
+                [program, "-machine", "q35,memory-backend=ram", "-accel", "kvm", "-cpu", "host",
+                 "-object", f"memory-backend-memfd,id=ram,size={memory},share=on", "-m", memory,
+                 "-smp", str(smp), "-nodefaults", "-display", "none", "-serial", "stdio",
+                 "-qmp", f"unix:{self.path}", "-kernel", os.environ["LAB_KERNEL"],
+                 "-initrd", os.environ["LAB_GUEST"], "-append", f"{CMDLINE} {append} test={test}",
+                 *map(str, options), *os.environ.get("LAB_OPTS", "").split()],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            threading.Thread(target=self._read, daemon=True).start()
+            self.qmp = server.accept()[0]
+        self.qmp.settimeout(120)
+        self.answers = self.qmp.makefile("r")
+        self._message()
+        self.ask("qmp_capabilities")
+
+    def _read(self):
+        for line in self.process.stdout:
+            text = line.decode(errors="replace").rstrip()
+            with self.changed:
+                self.lines.append((time.monotonic(), text))
+                self.changed.notify_all()
+            if not self.quiet:
+                print(f"{self.name}: {text}", flush=True)
+
+    def _message(self):
+        line = self.answers.readline()
+        if not line:
+            raise EOFError(f"{self.name} has closed its monitor")
+        message = json.loads(line)
+        if "event" in message:
+            self.events.append(message)
+        return message
+
+    def command(self, name, **arguments):
+        """The whole answer."""
+        self.serial += 1
+        request = {"execute": name, "id": self.serial}
+        if arguments:
+            request["arguments"] = {k.replace("_", "-"): v for k, v in arguments.items()}
+        self.qmp.sendall(json.dumps(request).encode())
+        while True:
+            message = self._message()
+            if message.get("id") == self.serial:
+                return message
+
+    def ask(self, name, **arguments):
+        answer = self.command(name, **arguments)
+        if "return" not in answer:
+            fail(self.name, name, answer["error"]["desc"])
+        return answer["return"]
+
+    def event(self, name):
+        """The first such event that nobody has taken yet."""
+        while True:
+            for event in self.events:
+                if event["event"] == name:
+                    self.events.remove(event)
+                    return event
+            self._message()
+
+    def said(self, text):
+        with self.changed:
+            return [line for _, line in self.lines if text in line]
+
+    def wait(self, text, times=1, seconds=60):
+        """Until its guest or itself has said so, so often."""
+        end = time.monotonic() + seconds
+        with self.changed:
+            while sum(text in line for _, line in self.lines) < times:
+                if not self.changed.wait(end - time.monotonic()) or self.process.poll() is not None:
+                    if sum(text in line for _, line in self.lines) >= times:
+                        return
+                    fail(f"{self.name} did not say '{text}' {times} times")
+
+    def status(self):
+        return self.ask("query-status")["status"]
+
+    def migration(self, *wanted, seconds=120):
+        """query-migrate's answer, once its status is one of those."""
+        end = time.monotonic() + seconds
+        while True:
+            info = self.ask("query-migrate")
+            if info.get("status") in wanted:
+                return info
+            if time.monotonic() > end:
+                fail(self.name, "migration:", json.dumps(info))
+            time.sleep(0.005)
+
+    def quit(self):
+        try:
+            self.command("quit")
+        except (EOFError, OSError):
+            pass
+        status = self.process.wait(60)
+        self.qmp.close()
+        if status:
+            fail(self.name, "ended with status", status)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.qmp.close()

@@ -1,0 +1,323 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""migration.py PROGRAM: a VM moves between two processes, over each transport; and each way that it
+can fail leaves it with the source, or says why."""
+
+import os
+import random
+import socket
+import struct
+import sys
+import tempfile
+import time
+
+from scenario import ROOT_PORT
+from vm import VM, Gone
+
+program = sys.argv[1]
+folder = tempfile.TemporaryDirectory(prefix="viaduct-migration-")
+HEADER = struct.Struct("<IHHIIQ")
+RECORDS = ["?", "hello", "machine", "ram", "device", "sync", "states", "end"]
+
+
+def expect(what, got, wanted):
+    assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
+
+
+def path(name):
+    return os.path.join(folder.name, name)
+
+
+def start(*args):
+    vm = VM(program, (), [str(arg) for arg in args])
+    vm.greet()
+    return vm
+
+
+def finish(*vms):
+    for vm in vms:
+        expect("end", vm.quit(), (0, ""))
+
+
+def status(vm):
+    return vm.ask("query-migrate").get("status")
+
+
+def wait_status(vm, *wanted):
+    for _ in range(3000):
+        info = vm.ask("query-migrate")
+        if info.get("status") in wanted:
+            return info
+        time.sleep(0.01)
+    raise AssertionError(f"status {info}")
+
+
+PAGES = [0, 1, 2, 300, 301, 700, 4095]
+
+
+def fill(vm):
+    """Memory and registers that are not what they were at the start."""
+    for n, page in enumerate(PAGES):
+        vm.write(page * 4096 + 8 * n, 0xC0FFEE00 + n)
+    vm.guest(f"memset {900 * 4096} {200 * 4096} 0xa5")
+    vm.guest("outl 0xcf8 0x80001234")
+
+
+def check(vm):
+    for n, page in enumerate(PAGES):
+        expect(f"page {page}", vm.read(page * 4096 + 8 * n), 0xC0FFEE00 + n)
+    expect("page 999", vm.read(999 * 4096 + 40), 0xA5A5A5A5)
+    expect("page 1200", vm.read(1200 * 4096), 0)
+    expect("0xcf8", vm.guest("inl 0xcf8"), "0x80001234")
+
+
+def migrate(source, uri):
+    source.ask("migrate", uri=uri)
+    return wait_status(source, "completed", "failed")
+
+
+def done(source, destination, info):
+    expect("migrate", info["status"], "completed")
+    expect("source", source.ask("query-status")["status"], "postmigrate")
+    wait_status(destination, "completed")
+    expect("destination", destination.ask("query-status")["status"], "running")
+    check(destination)
+
+
+def test_transports():
+    for name, uri, incoming in [
+        ("unix", "unix:{0}", None),
+        ("tcp", "tcp:127.0.0.1:{1}", "tcp:127.0.0.1:{1}"),
+        ("file", "file:{0}", None),
+        ("offset", "file:{0},offset=4096", None),
+        ("exec", "exec:cat >{0}", "exec:cat {0}"),
+    ]:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            words = path(name), sock.getsockname()[1]
+        source = start(*ROOT_PORT)
+        fill(source)
+        uri = uri.format(*words)
+        if name in ("unix", "tcp"):
+            destination = start(*ROOT_PORT, "-incoming", (incoming or uri).format(*words))
+            expect("waits", destination.ask("query-status")["status"], "inmigrate")
+            info = migrate(source, uri)
+        else:
+            info = migrate(source, uri)
+            destination = start(*ROOT_PORT, "-incoming", (incoming or uri).format(*words))
+        done(source, destination, info)
+        print(name, {k: v for k, v in info["ram"].items() if v}, "downtime", info["downtime"])
+        finish(source, destination)
+
+
+def test_there_and_back():
+    source = start(*ROOT_PORT)
+    fill(source)
+    source.ask("migrate-set-capabilities",
+               capabilities=[{"capability": "events", "state": True}])
+    for n in range(10):
+        uri = f"unix:{path(f'round{n}')}"
+        destination = start(*ROOT_PORT, "-incoming", "defer")
+        destination.ask("migrate-set-capabilities",
+                        capabilities=[{"capability": "events", "state": True}])
+        destination.ask("migrate-incoming", uri=uri)
+        source.ask("migrate", uri=uri)
+        source.wait_event("STOP")
+        destination.wait_event("RESUME")
+        done(source, destination, wait_status(source, "completed"))
+        for vm, wanted in [(source, ["setup", "active", "device", "completed"]),
+                           (destination, ["setup", "active", "completed"])]:
+            got = [e["data"]["status"] for e in vm.events if e["event"] == "MIGRATION"]
+            expect("MIGRATION", got, wanted)
+            vm.events.clear()
+        finish(source)
+        source = destination
+    finish(source)
+
+
+def test_multifd():
+    source, destination = (start(*ROOT_PORT, *more) for more in ([], ["-incoming", "defer"]))
+    fill(source)
+    for vm in source, destination:
+        vm.ask("migrate-set-capabilities",
+               capabilities=[{"capability": "multifd", "state": True}])
+        vm.ask("migrate-set-parameters", multifd_channels=3)
+    uri = f"unix:{path('multifd')}"
+    destination.ask("migrate-incoming", uri=uri)
+    done(source, destination, migrate(source, uri))
+    finish(source, destination)
+
+
+def test_stopped():
+    """A VM that stands still is saved and goes on standing still."""
+    source = start("-S")
+    fill(source)
+    expect("saved", migrate(source, f"file:{path('stopped')}")["status"], "completed")
+    destination = start("-incoming", f"file:{path('stopped')}")
+    wait_status(destination, "completed")
+    expect("state", destination.ask("query-status")["status"], "paused")
+    check(destination)
+    destination.ask("cont")
+    finish(source, destination)
+
+
+def test_pause_before_switchover():
+    source, destination = start(), start("-incoming", f"unix:{path('pause')}")
+    fill(source)
+    source.ask("migrate-set-capabilities",
+               capabilities=[{"capability": "pause-before-switchover", "state": True}])
+    source.ask("migrate", uri=f"unix:{path('pause')}")
+    wait_status(source, "pre-switchover")
+    expect("state", source.ask("query-status")["status"], "finish-migrate")
+    answer = source.command("cont")
+    assert "not finalized" in answer["error"]["desc"], answer
+    answer = source.command("migrate-continue", state="device")
+    assert "not in expected state" in answer["error"]["desc"], answer
+    source.ask("migrate-continue", state="pre-switchover")
+    done(source, destination, wait_status(source, "completed"))
+    finish(source, destination)
+
+
+def test_other_machine():
+    for name, args, wanted in [
+        ("size", ["-m", "32"], "RAM block 'pc.ram' of 16777216 bytes"),
+        ("more", ROOT_PORT, "pcie-slot"),
+    ]:
+        source, destination = start(), start(*args, "-incoming", f"unix:{path(name)}")
+        fill(source)
+        info = migrate(source, f"unix:{path(name)}")
+        expect("migrate", info["status"], "failed")
+        print(name, info["error-desc"])
+        assert "the machines differ" in info["error-desc"] and wanted in info["error-desc"], info
+        code, text = destination.end()
+        expect("destination", (code, len(text.splitlines())), (1, 1))
+        assert "the machines differ" in text, text
+        expect("source", source.ask("query-status")["status"], "running")
+        check(source)
+        finish(source)
+
+
+def test_nobody_there():
+    vm = start()
+    info = migrate(vm, f"unix:{path('nobody')}")
+    expect("migrate", info["status"], "failed")
+    print(info["error-desc"])
+    expect("state", vm.ask("query-status")["status"], "running")
+    for command, arguments in [
+        ("migrate", {"uri": "nosuch:thing"}),
+        ("migrate", {}),
+        ("migrate", {"uri": "unix:/x", "channels": []}),
+        ("migrate-incoming", {"uri": "unix:/x"}),
+        ("migrate-continue", {"state": "device"}),
+        ("migrate-start-postcopy", {}),
+        ("migrate-recover", {"uri": "unix:/x"}),
+    ]:
+        answer = vm.command(command, **arguments)
+        print(command, answer["error"]["desc"])
+    vm.ask("migrate_cancel")
+    finish(vm)
+
+
+def deaf(name):
+    """Somebody who takes the connection and then nothing."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path(name))
+    server.listen(1)
+    return server
+
+
+def test_cancel():
+    source = start()
+    fill(source)
+    source.guest(f"memset 0x500000 {10 << 20} 0x5a")
+    for n in range(5):
+        with deaf(f"deaf{n}") as server:
+            source.ask("migrate", uri=f"unix:{path(f'deaf{n}')}")
+            connection = server.accept()[0]
+            time.sleep(n / 100)
+            source.ask("migrate_cancel")
+            wait_status(source, "cancelled")
+            connection.close()
+        expect("state", source.ask("query-status")["status"], "running")
+    with deaf("closes") as server:
+        source.ask("migrate", uri=f"unix:{path('closes')}")
+        server.accept()[0].close()
+        print(wait_status(source, "failed")["error-desc"])
+    destination = start("-incoming", f"unix:{path('after')}")
+    done(source, destination, migrate(source, f"unix:{path('after')}"))
+    finish(source, destination)
+
+
+def test_killed():
+    """The destination dies at some moment: the VM is the source's."""
+    source = start()
+    fill(source)
+    source.guest(f"memset 0x500000 {10 << 20} 0x5a")
+    for n in range(8):
+        destination = start("-incoming", f"unix:{path(f'killed{n}')}")
+        source.ask("migrate", uri=f"unix:{path(f'killed{n}')}")
+        time.sleep(n * n / 4000)
+        destination.process.kill()
+        destination.end()
+        info = wait_status(source, "completed", "failed")
+        print(n, info["status"], info.get("error-desc"))
+        if info["status"] == "failed":
+            expect("state", source.ask("query-status")["status"], "running")
+        else:
+            expect("state", source.ask("query-status")["status"], "postmigrate")
+            source.ask("cont")
+    finish(source)
+
+
+def refused(name, data):
+    """What the destination says of a stream."""
+    with open(path(name), "wb") as file:
+        file.write(data)
+    try:
+        vm = VM(program, (), ["-incoming", f"file:{path(name)}"])
+        code, text = vm.end()
+    except Gone as error:
+        return str(error)
+    assert code == 1 and len(text.splitlines()) == 1, (name, code, text)
+    assert "Sanitizer" not in text, text
+    return text.strip()
+
+
+def test_damaged_streams():
+    source = start()
+    fill(source)
+    expect("saved", migrate(source, f"file:{path('whole')}")["status"], "completed")
+    finish(source)
+    with open(path("whole"), "rb") as file:
+        whole = file.read()
+    at, places = 0, []
+    while at < len(whole):
+        magic, kind, section, length, _, _ = HEADER.unpack_from(whole, at)
+        places.append((at, RECORDS[kind], length))
+        at += HEADER.size + length
+    print("the stream:", *places)
+    expect("length", at, len(whole))
+    for at, kind, length in places:
+        for cut in at, at + 10, at + HEADER.size + length // 2:
+            if cut < at + HEADER.size + length:
+                print("cut in", kind, "-", refused("cut", whole[:cut]))
+    generator = random.Random(1)
+    for at, kind, length in places:
+        for _ in range(3):
+            damaged = bytearray(whole)
+            where = at + generator.randrange(HEADER.size + length)
+            damaged[where] ^= 1 << generator.randrange(8)
+            print("bit in", kind, "-", refused("bit", damaged))
+
+
+def main():
+    tests = [fn for name, fn in globals().items() if name.startswith("test_")]
+    for fn in tests:
+        if len(sys.argv) > 2 and fn.__name__ not in sys.argv[2:]:
+            continue
+        print("#", fn.__name__, flush=True)
+        fn()
+    print(f"{len(tests)} tests of migration passed")
+
+
+main()
