@@ -114,7 +114,7 @@ static int vt_make(unsigned int id)
         dev_err(&node->dev, "its driver did not take it\n");
         return -ENODEV;
     }
-    /* A group of attributes of the driver would come too late for the device's own event. */
+    /* Only now there is what they are about. */
     return device_add_groups(&node->dev, vt_groups);
 }
 
