@@ -54,7 +54,8 @@ void kvm_dirty_stop(void);
 /* The GSIs of the IOAPIC; numbers from here on are MSI routes. */
 #define KVM_IRQCHIP_GSIS 24
 
-void kvm_irq_init(void);
+/* @entries: of KVM's routing table, which has the board's pins too. */
+bool kvm_irq_init(unsigned entries, GError **errp);
 bool kvm_routes_commit(GError **errp);
 
 /* ---- vcpu.c ---- */
