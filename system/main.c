@@ -6,6 +6,7 @@
 #include "core/lock.h"
 #include "core/runstate.h"
 #include "migration/migration.h"
+#include "system/sandbox.h"
 #include "system/startup.h"
 #include "util/error.h"
 
@@ -51,7 +52,7 @@ static int run(const Options *o)
     catch_signals();
     raise_descriptor_limit();
     machine_lock();
-    if (!system_start(o, &err) || !daemon_ready(&err)) {
+    if (!system_start(o, &err) || (o->sandbox && !sandbox_enable(&err)) || !daemon_ready(&err)) {
         error_report("%s", err->message);
         return 1;
     }

@@ -30,6 +30,14 @@ bool vfio_check_not_attached(VFIODevice *dev, GError **errp);
 bool vfio_open_begin(const VFIODeviceRef *ref);
 void vfio_open_end(bool unlocked);
 
+/*
+ * feature.c: VFIO_DEVICE_FEATURE.  @flags has the operation and the feature; @arg, of @len bytes, at
+ * most VFIO_FEATURE_ARG_MAX, goes to the kernel and comes back when it succeeds.  False and errno.
+ * Any thread.
+ */
+#define VFIO_FEATURE_ARG_MAX 32
+bool vfio_device_feature(VFIODevice *dev, uint32_t flags, void *arg, size_t len);
+
 /* cdev.c: the open cdev of the device in that folder of sysfs and its number, or -1. */
 int vfio_cdev_open(const char *sysfs, dev_t *number, GError **errp);
 /*

@@ -15,6 +15,7 @@
 #include "hw/vfio/pci.h"
 
 #include "core/runstate.h"
+#include "hw/vfio/migration.h"
 #include "util/error.h"
 #include "util/trace.h"
 
@@ -198,6 +199,7 @@ static ResetResult hot_reset(VFIOPCIDevice *vdev, GError **errp)
         VFIOPCIDevice *other = affected->pdata[i];
 
         other->use = ok ? VFIO_CLEAN : other->use;
+        vfio_migration_was_reset(other->vbasedev);
         resume(other);
     }
     TRACE("vfio_pci_hot_reset", "%s %s", vdev->vbasedev->name, ok ? "done" : err->message);
@@ -211,6 +213,7 @@ static ResetResult function_reset(VFIOPCIDevice *vdev, const char *how, GError *
     g_autoptr(GError) err = NULL;
     bool ok = vfio_device_reset(vdev->vbasedev, &err);
 
+    vfio_migration_was_reset(vdev->vbasedev);
     TRACE("vfio_pci_function_reset", "%s %s %s", vdev->vbasedev->name, how,
           ok ? "done" : err->message);
     return ok ? RESET_DONE : failed(errp, g_steal_pointer(&err));

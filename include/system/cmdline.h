@@ -27,7 +27,7 @@ typedef struct Options {
     uint8_t uuid[16];
     bool uuid_set;
     const char *pidfile, *qtest, *qtest_log;
-    bool daemonize, nographic, nodefaults, stopped, no_reboot, no_shutdown;
+    bool daemonize, nographic, nodefaults, stopped, no_reboot, no_shutdown, sandbox;
     bool done; /* an option such as -help has had its answer: exit with status 0 */
 } Options;
 

@@ -79,6 +79,9 @@ void sim_config_write(SimDevice *dev, uint64_t at, const void *buf, size_t len)
         take_reset(dev, at, len, PCI_CAP_ID_EXP, PCI_EXP_DEVCTL + 1, PCI_EXP_DEVCTL_BCR_FLR >> 8);
     reset |= take_reset(dev, at, len, PCI_CAP_ID_AF, PCI_AF_CTRL, PCI_AF_CTRL_FLR);
     dev->resets += reset;
+    if (reset) {
+        sim_mig_reset(dev);
+    }
     if (reset || !sim_decodes(dev)) {
         sim_iommu_revoke(dev);
     }
@@ -383,6 +386,7 @@ static int dev_reset(SimDevice *dev, void *arg)
     dev->resets++;
     note_state(dev);
     sim_iommu_revoke(dev);
+    sim_mig_reset(dev);
     return 0;
 }
 
@@ -477,6 +481,7 @@ static int dev_hot_reset(SimDevice *dev, void *arg)
         other->hot_resets++;
         note_state(other);
         sim_iommu_revoke(other);
+        sim_mig_reset(other);
     }
     return 0;
 }
@@ -547,6 +552,8 @@ void sim_device_release(SimDevice *dev)
     irqs_off(dev);
     notify_off(dev);
     dev->bound = false;
+    dev->mig.info_v2 = false;
+    sim_mig_reset(dev);
     if (dev->via) {
         sim_group_device_closed(dev);
         return;
@@ -601,6 +608,7 @@ void sim_device_free(SimDevice *dev)
     g_array_unref(dev->triggers);
     g_array_unref(dev->logged);
     g_array_unref(dev->logged_ranges);
+    sim_mig_free(dev);
     g_ptr_array_remove(sim_devices, dev);
     g_free(dev);
 }
