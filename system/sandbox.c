@@ -23,6 +23,7 @@
 static const int calls[] = {
     /* files, and waiting for them */
     SCMP_SYS(access),
+    SCMP_SYS(chdir),
     SCMP_SYS(close),
     SCMP_SYS(dup),
     SCMP_SYS(dup2),
