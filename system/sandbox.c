@@ -124,6 +124,8 @@ static const int calls[] = {
     SCMP_SYS(rt_sigprocmask),
     SCMP_SYS(rt_sigreturn),
     SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(sched_getattr), /* both: a thread pool of GLib, which TLS uses */
+    SCMP_SYS(sched_setattr),
     SCMP_SYS(sched_yield),
     SCMP_SYS(set_robust_list),
     SCMP_SYS(sigaltstack),
