@@ -19,7 +19,7 @@ GArray *sent_pieces;
 GHashTable *blockers;
 GPtrArray *dirty_sources;
 unsigned acks, fail_sending;
-bool is_running, is_incoming;
+bool is_running;
 char *migration_error;
 static unsigned sections, last_blocker;
 static GMutex lock; /* errors and pieces come from any thread */
@@ -36,7 +36,6 @@ void WRAP(migration_unblock)(unsigned blocker);
 void WRAP(migration_dirty_source_add)(const MigrationDirtySource *source);
 void WRAP(migration_dirty_source_del)(const MigrationDirtySource *source);
 bool WRAP(migration_is_running)(void);
-bool WRAP(migration_is_incoming)(void);
 void WRAP(migration_set_error)(const GError *err);
 
 MigrationSection *WRAP(migration_register)(const char *id, const MigrationOps *ops, void *opaque)
@@ -109,11 +108,6 @@ void WRAP(migration_dirty_source_del)(const MigrationDirtySource *source)
 bool WRAP(migration_is_running)(void)
 {
     return is_running;
-}
-
-bool WRAP(migration_is_incoming)(void)
-{
-    return is_incoming;
 }
 
 void WRAP(migration_set_error)(const GError *err)
@@ -216,7 +210,7 @@ void mig_end(void)
     vm_stop(RUN_STATE_PAUSED);
     forget_pieces();
     g_assert_null(migration_error);
-    is_running = is_incoming = false;
+    is_running = false;
     teardown_three();
 }
 
@@ -255,7 +249,6 @@ void mig_complete(unsigned i)
 
 bool mig_load(unsigned i, unsigned first, GError **errp)
 {
-    is_incoming = true;
     if (!mig_ops->load_setup(mig_of(i), errp)) {
         return false;
     }
