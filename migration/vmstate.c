@@ -7,6 +7,7 @@
  *             length bytes of fields; XXH3 of all this (u64)
  * A field:    name (as above), kind (u8), size of an element (u8), bytes (u32), the bytes
  */
+#include "migration/migration.h"
 #include "migration/vmstate.h"
 
 #include <string.h>
@@ -66,12 +67,17 @@ void vmstate_unregister(const VMState *vms, void *opaque)
     }
 }
 
+static bool takes_part(const Registered *r)
+{
+    return !r->vms->modes || r->vms->modes & 1u << migration_mode();
+}
+
 static bool foreach_state(bool (*fn)(Registered *r, void *opaque, GError **errp), void *opaque,
                           GError **errp)
 {
     for (unsigned p = 0; p < VMS_PRIORITY__MAX; p++) {
         for (guint i = 0; states[p] && i < states[p]->len; i++) {
-            if (!fn(states[p]->pdata[i], opaque, errp)) {
+            if (takes_part(states[p]->pdata[i]) && !fn(states[p]->pdata[i], opaque, errp)) {
                 return false;
             }
         }

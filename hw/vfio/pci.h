@@ -69,6 +69,7 @@ typedef struct VFIOINTx {
     guint relay;  /* waits for the trigger where there is a line */
     guint unmask; /* waits for resample where the driver does not by itself */
     bool armed;
+    bool user_unmask; /* this process unmasks, not the driver */
 } VFIOINTx;
 
 /* What the host has to say of the device beside its interrupts. */
@@ -194,6 +195,13 @@ void vfio_rom_fini(VFIOPCIDevice *vdev);
 /* pci-intx.c */
 bool vfio_intx_enable(VFIOPCIDevice *vdev, GError **errp);
 void vfio_intx_disable(VFIOPCIDevice *vdev);
+/*
+ * For a live update: the eventfds, which the driver goes on to have, are cut off from the guest and
+ * connected again.  Then the driver looks whether the line is still up, for what the guest had not
+ * served is not known any more.
+ */
+void vfio_intx_disconnect(VFIOPCIDevice *vdev);
+bool vfio_intx_connect(VFIOPCIDevice *vdev, GError **errp);
 
 /* pci-vectors.c */
 /* There may be @n vectors. */
@@ -217,6 +225,8 @@ bool vfio_vectors_disarm(VFIOPCIDevice *vdev, unsigned index, GError **errp);
 void vfio_vectors_release(VFIOPCIDevice *vdev, unsigned index);
 
 /* pci-msi.c */
+/* Routes as the capability says now, and each vector connected or not as its mask says. */
+bool vfio_msi_sync(VFIOPCIDevice *vdev, GError **errp);
 bool vfio_msi_setup(VFIOPCIDevice *vdev, uint8_t cap, GError **errp);
 bool vfio_msi_enable(VFIOPCIDevice *vdev, GError **errp);
 void vfio_msi_disable(VFIOPCIDevice *vdev);
@@ -237,6 +247,13 @@ void vfio_msix_settle(VFIOPCIDevice *vdev);
 /* pci-notifiers.c: ERR and REQ, where the device has them. */
 bool vfio_notifiers_init(VFIOPCIDevice *vdev, GError **errp);
 void vfio_notifiers_fini(VFIOPCIDevice *vdev);
+/* For a live update: this process listens to those that are armed, or does not. */
+void vfio_notifiers_listen(VFIOPCIDevice *vdev, bool on);
+
+/* pci-cpr.c: live update; the state of a device that stays as it is. */
+extern const VMState vfio_pci_cpr_vmstate;
+bool vfio_pci_cpr_init(VFIOPCIDevice *vdev, GError **errp);
+void vfio_pci_cpr_fini(VFIOPCIDevice *vdev);
 
 /* pci-reset.c: PCIDeviceClass.reset */
 void vfio_pci_reset(PCIDevice *pdev);

@@ -26,9 +26,6 @@
 
 #include "migration/migration.h"
 
-/* The modes in which devices and memory stay as they are. */
-#define MIG_MODE_CPR_LIVE (1u << MIG_MODE_CPR_TRANSFER | 1u << MIG_MODE_CPR_EXEC)
-
 /* Any may be NULL; called in the order of registration. */
 typedef struct CprOps {
     /* Old: whether it can be; nothing is changed. */
