@@ -63,9 +63,6 @@ static const IOMMUFDCommand commands[] = {
             COMMAND_RANGE(struct iommu_ioas_map_file, .pins = true, .since = "6.13")),
     COMMAND(IOMMU_IOAS_UNMAP, COMMAND_RANGE(struct iommu_ioas_unmap)),
     COMMAND(IOMMU_OPTION),
-    COMMAND(IOMMU_IOAS_ALLOW_IOVAS),
-    COMMAND(IOMMU_IOAS_COPY, .iova = offsetof(struct iommu_ioas_copy, dst_iova),
-            .length = offsetof(struct iommu_ioas_copy, length)),
     COMMAND(IOMMU_HWPT_ALLOC, .pins = true, .since = "6.7"),
     COMMAND(IOMMU_GET_HW_INFO, .since = "6.7"),
     COMMAND(IOMMU_HWPT_SET_DIRTY_TRACKING, .since = "6.7"),
@@ -237,39 +234,6 @@ bool iommufd_ioas_unmap(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, uin
     TRACE("iommufd_backend_unmap_dma", "%s ioas %u iova 0x%" PRIx64 " length 0x%" PRIx64,
           be->parent.id, ioas_id, iova, length);
     return iommufd_call(be, IOMMU_IOAS_UNMAP, &unmap, errp);
-}
-
-bool iommufd_ioas_allow_iovas(IOMMUFDBackend *be, uint32_t ioas_id, const IOVARange *ranges,
-                              uint32_t n, GError **errp)
-{
-    struct iommu_ioas_allow_iovas allow = {
-        .size = sizeof(allow),
-        .ioas_id = ioas_id,
-        .num_iovas = n,
-        .allowed_iovas = (uintptr_t)ranges,
-    };
-
-    return iommufd_call(be, IOMMU_IOAS_ALLOW_IOVAS, &allow, errp);
-}
-
-bool iommufd_ioas_copy(IOMMUFDBackend *be, uint32_t to_ioas, uint64_t to_iova, uint32_t from_ioas,
-                       uint64_t from_iova, uint64_t length, bool readonly, GError **errp)
-{
-    struct iommu_ioas_copy copy = {
-        .size = sizeof(copy),
-        .flags = map_flags(readonly),
-        .dst_ioas_id = to_ioas,
-        .src_ioas_id = from_ioas,
-        .length = length,
-        .dst_iova = to_iova,
-        .src_iova = from_iova,
-    };
-
-    TRACE("iommufd_backend_copy_dma",
-          "%s ioas %u iova 0x%" PRIx64 " from ioas %u iova 0x%" PRIx64 " length 0x%" PRIx64
-          " readonly %d",
-          be->parent.id, to_ioas, to_iova, from_ioas, from_iova, length, readonly);
-    return iommufd_call(be, IOMMU_IOAS_COPY, &copy, errp);
 }
 
 static bool call_option(IOMMUFDBackend *be, uint32_t option, uint32_t id, uint16_t op,

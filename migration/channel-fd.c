@@ -65,6 +65,17 @@ const ChannelOps channel_fd_ops = {
     .readv = channel_fd_readv,
 };
 
+MigrationChannel *channel_socket_new(const char *name, int fd, GError **errp)
+{
+    MigrationChannel *ch =
+        channel_new(&channel_fd_ops, sizeof(MigrationChannel), name, fd, fd, errp);
+
+    if (ch) {
+        ch->is_socket = true;
+    }
+    return ch;
+}
+
 /* ---- fd: ---- */
 
 /* Takes the address's descriptor, if it is open for @way. */
@@ -93,24 +104,24 @@ static int take(const MigrationAddress *a, int way, GError **errp)
     return fd_steal(a->fd);
 }
 
+static MigrationChannel *open_way(const MigrationAddress *a, int way, GError **errp)
+{
+    int fd = take(a, way, errp), in = way == O_RDONLY ? fd : -1, out = way == O_RDONLY ? -1 : fd;
+
+    if (fd < 0) {
+        return NULL;
+    }
+    return a->fd_is_socket
+               ? channel_socket_new(a->name, fd, errp)
+               : channel_new(&channel_fd_ops, sizeof(MigrationChannel), a->name, in, out, errp);
+}
+
 MigrationChannel *channel_fd_connect(const MigrationAddress *a, GCancellable *cancel, GError **errp)
 {
-    int fd = take(a, O_WRONLY, errp);
-
-    if (fd >= 0 && a->fd_is_socket) {
-        return channel_socket_new(a->name, fd, NULL, false, cancel, errp);
-    }
-    return fd < 0 ? NULL
-                  : channel_new(&channel_fd_ops, sizeof(MigrationChannel), a->name, -1, fd, errp);
+    return open_way(a, O_WRONLY, errp);
 }
 
 MigrationChannel *channel_fd_open(const MigrationAddress *a, GError **errp)
 {
-    int fd = take(a, O_RDONLY, errp);
-
-    if (fd >= 0 && a->fd_is_socket) {
-        return channel_socket_new(a->name, fd, NULL, true, NULL, errp);
-    }
-    return fd < 0 ? NULL
-                  : channel_new(&channel_fd_ops, sizeof(MigrationChannel), a->name, fd, -1, errp);
+    return open_way(a, O_RDONLY, errp);
 }

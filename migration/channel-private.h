@@ -42,14 +42,26 @@ bool channel_error(const MigrationChannel *ch, int errnum, const char *what, GEr
 /* Whether it was shut down, which is an error then. */
 bool channel_is_shut(const MigrationChannel *ch, GError **errp);
 
+/* The machine lock, where this thread does not hold it already: whether it was taken. */
+bool channel_lock(void);
+void channel_unlock(bool taken);
+
 /* Channels over plain descriptors: sockets, pipes, files. */
 extern const ChannelOps channel_fd_ops;
 ssize_t channel_fd_writev(MigrationChannel *ch, const struct iovec *iov, size_t n, GError **errp);
 ssize_t channel_fd_readv(MigrationChannel *ch, const struct iovec *iov, size_t n, GError **errp);
-/* Of a connected stream socket, with TLS if migration_parameters say so. @host: whom the server's
- * certificate must name if tls-hostname does not say it, NULL: nobody known. */
-MigrationChannel *channel_socket_new(const char *name, int fd, const char *host, bool server,
-                                     GCancellable *cancel, GError **errp);
+/* Of a connected stream socket, which becomes its own, in case of failure too. */
+MigrationChannel *channel_socket_new(const char *name, int fd, GError **errp);
+
+/* Whether the address can have the TLS that migration_parameters may want. */
+bool channel_check_tls(const MigrationAddress *a, GError **errp);
+/*
+ * @plain itself, or TLS over it if migration_parameters say so; frees @plain in case of failure.
+ * @host is whom the server's certificate must name if tls-hostname does not say it, NULL: nobody
+ * known.  Without the machine lock.
+ */
+MigrationChannel *channel_secure(MigrationChannel *plain, const char *host, bool server,
+                                 GCancellable *cancel, GError **errp);
 
 typedef struct Transport {
     MigrationChannel *(*connect)(const MigrationAddress *a, GCancellable *cancel, GError **errp);

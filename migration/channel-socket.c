@@ -15,16 +15,15 @@
 #include <sys/stat.h>
 
 #include "migration/channel-private.h"
-#include "migration/options.h"
 #include "util/error.h"
 #include "util/fd.h"
 
 #define BACKLOG     512 /* all connections of a migration may come at once */
-#define UNIX_BUFFER (4 << 20)
+#define UNIX_BUFFER (1 << 20)
 
 /* ---- addresses ---- */
 
-static GSocketConnectable *connectable(const MigrationAddress *a, uint16_t port, bool listen)
+static GSocketConnectable *connectable(const MigrationAddress *a, uint16_t port)
 {
     GUnixSocketAddressType type = !a->abstract ? G_UNIX_SOCKET_ADDRESS_PATH
                                   : a->tight   ? G_UNIX_SOCKET_ADDRESS_ABSTRACT
@@ -33,13 +32,7 @@ static GSocketConnectable *connectable(const MigrationAddress *a, uint16_t port,
     if (a->kind == TRANSPORT_UNIX) {
         return G_SOCKET_CONNECTABLE(g_unix_socket_address_new_with_type(a->path, -1, type));
     }
-    if (*a->host) {
-        return g_network_address_new(a->host, port);
-    }
-    if (!listen) {
-        return g_network_address_new("localhost", port);
-    }
-    return g_network_address_new(a->only_ipv6 ? "::" : "0.0.0.0", port);
+    return g_network_address_new(*a->host ? a->host : "localhost", port);
 }
 
 static bool is_wanted(const MigrationAddress *a, GSocketAddress *address)
@@ -54,7 +47,7 @@ static bool is_wanted(const MigrationAddress *a, GSocketAddress *address)
 static GSocket *make_socket(const MigrationAddress *a, uint16_t port, bool listen,
                             GCancellable *cancel, GError **errp)
 {
-    g_autoptr(GSocketConnectable) where = connectable(a, port, listen);
+    g_autoptr(GSocketConnectable) where = connectable(a, port);
     g_autoptr(GSocketAddressEnumerator) addresses = g_socket_connectable_enumerate(where);
     g_autoptr(GError) err = NULL;
 
@@ -102,26 +95,9 @@ static void tune(GSocket *sock, const MigrationAddress *a)
     }
 }
 
-MigrationChannel *channel_socket_new(const char *name, int fd, const char *host, bool server,
-                                     GCancellable *cancel, GError **errp)
-{
-    MigrationChannel *ch;
-
-    if (*migration_parameters.tls_creds) {
-        close(fd);
-        error_set(errp, "migration channel %s: TLS is not supported", name);
-        return NULL;
-    }
-    ch = channel_new(&channel_fd_ops, sizeof(MigrationChannel), name, fd, fd, errp);
-    if (ch) {
-        ch->is_socket = true;
-    }
-    return ch;
-}
-
 /* Takes the descriptor out of GIO's hands. */
 static MigrationChannel *channel_of(GSocket *sock, const MigrationAddress *a, const char *name,
-                                    bool server, GCancellable *cancel, GError **errp)
+                                    GError **errp)
 {
     int fd = fcntl(g_socket_get_fd(sock), F_DUPFD_CLOEXEC, 0);
 
@@ -131,7 +107,7 @@ static MigrationChannel *channel_of(GSocket *sock, const MigrationAddress *a, co
         fd_close(&fd);
         return NULL;
     }
-    return channel_socket_new(name, fd, a->host, server, cancel, errp);
+    return channel_socket_new(name, fd, errp);
 }
 
 MigrationChannel *channel_socket_connect(const MigrationAddress *a, GCancellable *cancel,
@@ -143,7 +119,7 @@ MigrationChannel *channel_socket_connect(const MigrationAddress *a, GCancellable
         g_prefix_error(errp, "Failed to connect to '%s': ", a->name);
         return NULL;
     }
-    return channel_of(sock, a, a->name, false, cancel, errp);
+    return channel_of(sock, a, a->name, errp);
 }
 
 /* ---- listening ---- */
@@ -170,17 +146,49 @@ static void remember_file(MigrationListener *l)
     }
 }
 
+/* Without a host: on all addresses, with IPv6 if there is such a thing here. */
+static GSocket *listen_on(const MigrationAddress *a, uint16_t port, GError **errp)
+{
+    MigrationAddress any = *a;
+    GSocket *sock;
+
+    if (a->kind != TRANSPORT_TCP || *a->host) {
+        return make_socket(a, port, true, NULL, errp);
+    }
+    any.host = (char *)"::";
+    sock = a->only_ipv4 ? NULL : make_socket(&any, port, true, NULL, a->only_ipv6 ? errp : NULL);
+    any.host = (char *)"0.0.0.0";
+    return sock || a->only_ipv6 ? sock : make_socket(&any, port, true, NULL, errp);
+}
+
+static bool take_local_address(MigrationListener *l, GError **errp)
+{
+    g_autoptr(GSocketAddress) local = g_socket_get_local_address(l->socket, errp);
+    MigrationAddress *a = l->address;
+    GInetSocketAddress *inet;
+
+    if (!local || a->kind != TRANSPORT_TCP) {
+        return local;
+    }
+    inet = G_INET_SOCKET_ADDRESS(local);
+    if (!*a->host) {
+        g_free(a->host);
+        a->host = g_inet_address_to_string(g_inet_socket_address_get_address(inet));
+    }
+    migration_address_set_port(a, g_inet_socket_address_get_port(inet));
+    return true;
+}
+
 bool channel_socket_listen(MigrationListener *l, GError **errp)
 {
     MigrationAddress *a = l->address;
-    g_autoptr(GSocketAddress) local = NULL;
     uint32_t port = a->port;
 
     remove_stale(a);
     for (;;) {
         g_autoptr(GError) err = NULL;
 
-        l->socket = make_socket(a, (uint16_t)port, true, NULL, &err);
+        l->socket = listen_on(a, (uint16_t)port, &err);
         if (l->socket) {
             break;
         }
@@ -192,14 +200,7 @@ bool channel_socket_listen(MigrationListener *l, GError **errp)
         }
     }
     remember_file(l);
-    local = g_socket_get_local_address(l->socket, errp);
-    if (!local) {
-        return false;
-    }
-    if (a->kind == TRANSPORT_TCP) {
-        migration_address_set_port(a, g_inet_socket_address_get_port(G_INET_SOCKET_ADDRESS(local)));
-    }
-    return true;
+    return take_local_address(l, errp);
 }
 
 MigrationChannel *channel_socket_accept(MigrationListener *l, GCancellable *cancel, GError **errp)
@@ -215,7 +216,7 @@ MigrationChannel *channel_socket_accept(MigrationListener *l, GCancellable *canc
     peer = l->address->kind == TRANSPORT_TCP ? g_socket_get_remote_address(sock, NULL) : NULL;
     from = peer ? g_socket_connectable_to_string(G_SOCKET_CONNECTABLE(peer)) : NULL;
     name = g_strconcat(l->address->name, from ? " from " : "", from, NULL);
-    return channel_of(sock, l->address, name, true, cancel, errp);
+    return channel_of(sock, l->address, name, errp);
 }
 
 void channel_socket_unlisten(MigrationListener *l)

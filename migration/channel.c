@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include "core/lock.h"
 #include "util/error.h"
 #include "util/fd.h"
 
@@ -22,17 +23,23 @@ static const Transport transports[TRANSPORT__MAX] = {
 
 MigrationChannel *migration_connect(const MigrationAddress *a, GCancellable *cancel, GError **errp)
 {
+    MigrationChannel *ch;
+
     if (g_cancellable_set_error_if_cancelled(cancel, errp)) {
         g_prefix_error(errp, "migration to %s: ", a->name);
         return NULL;
     }
-    return transports[a->kind].connect(a, cancel, errp);
+    ch = channel_check_tls(a, errp) ? transports[a->kind].connect(a, cancel, errp) : NULL;
+    return ch ? channel_secure(ch, a->host, false, cancel, errp) : NULL;
 }
 
 MigrationListener *migration_listen(const MigrationAddress *a, GError **errp)
 {
     g_autoptr(MigrationListener) l = g_new0(MigrationListener, 1);
 
+    if (!channel_check_tls(a, errp)) {
+        return NULL;
+    }
     l->address = migration_address_copy(a);
     if (!transports[a->kind].open) {
         return channel_socket_listen(l, errp) ? g_steal_pointer(&l) : NULL;
@@ -48,17 +55,16 @@ const MigrationAddress *migration_listener_address(const MigrationListener *l)
 
 MigrationChannel *migration_accept(MigrationListener *l, GCancellable *cancel, GError **errp)
 {
-    MigrationChannel *ch = g_steal_pointer(&l->single);
+    MigrationChannel *ch;
 
-    if (l->socket) {
-        return channel_socket_accept(l, cancel, errp);
+    if (g_cancellable_set_error_if_cancelled(cancel, errp)) {
+        return NULL;
     }
-    if (!ch) {
+    ch = l->socket ? channel_socket_accept(l, cancel, errp) : g_steal_pointer(&l->single);
+    if (!ch && !l->socket) {
         error_set(errp, "migration address %s gives one channel only", l->address->name);
-    } else if (g_cancellable_set_error_if_cancelled(cancel, errp)) {
-        l->single = g_steal_pointer(&ch);
     }
-    return ch;
+    return ch ? channel_secure(ch, NULL, true, cancel, errp) : NULL;
 }
 
 void migration_listener_free(MigrationListener *l)
@@ -70,6 +76,23 @@ void migration_listener_free(MigrationListener *l)
     migration_channel_free(l->single);
     migration_address_free(l->address);
     g_free(l);
+}
+
+bool channel_lock(void)
+{
+    bool take = !machine_locked();
+
+    if (take) {
+        machine_lock();
+    }
+    return take;
+}
+
+void channel_unlock(bool taken)
+{
+    if (taken) {
+        machine_unlock();
+    }
 }
 
 void *channel_new(const ChannelOps *ops, size_t size, const char *name, int in, int out,

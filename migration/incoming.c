@@ -369,9 +369,9 @@ static bool receive(GError **errp)
         return false;
     }
     migration_main_call(source_is_there, NULL);
-    return migration_main_call(take_sections, errp) &&
-           take_machine(buf, errp) && migration_main_call(load_setup, errp) &&
-           take_all(buf, errp) && (!cpr_is_incoming() || cpr_incoming_switchover(errp)) &&
+    return migration_main_call(take_sections, errp) && take_machine(buf, errp) &&
+           migration_main_call(load_setup, errp) && take_all(buf, errp) &&
+           (!cpr_is_incoming() || cpr_incoming_switchover(errp)) &&
            migration_main_call(load_end, errp) && confirm(buf, errp);
 }
 

@@ -456,6 +456,9 @@ static bool read_all(JsonObject *params, MigrationParameters *next, bool *given,
             }
             continue;
         }
+        if (parameters[i].kind != &kind_u64 && migration_is_running()) {
+            return error_set(errp, "parameter '%s' cannot be set while a migration runs", name);
+        }
         if (!parameters[i].kind->read(&parameters[i], field_of(next, &parameters[i]), value,
                                       errp)) {
             return false;

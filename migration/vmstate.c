@@ -7,7 +7,6 @@
  *             length bytes of fields; XXH3 of all this (u64)
  * A field:    name (as above), kind (u8), size of an element (u8), bytes (u32), the bytes
  */
-#include "migration/migration.h"
 #include "migration/vmstate.h"
 
 #include <string.h>
@@ -67,17 +66,12 @@ void vmstate_unregister(const VMState *vms, void *opaque)
     }
 }
 
-static bool takes_part(const Registered *r)
-{
-    return !r->vms->modes || r->vms->modes & 1u << migration_mode();
-}
-
 static bool foreach_state(bool (*fn)(Registered *r, void *opaque, GError **errp), void *opaque,
                           GError **errp)
 {
     for (unsigned p = 0; p < VMS_PRIORITY__MAX; p++) {
         for (guint i = 0; states[p] && i < states[p]->len; i++) {
-            if (takes_part(states[p]->pdata[i]) && !fn(states[p]->pdata[i], opaque, errp)) {
+            if (!fn(states[p]->pdata[i], opaque, errp)) {
                 return false;
             }
         }
@@ -120,13 +114,17 @@ static bool take_u32(Reader *in, uint32_t *v)
     return at;
 }
 
-/* g_free it; NULL: there is not so much. */
+/* g_free it; NULL: there is not so much.  It can be shown: what no name here has in it is "?". */
 static char *take_text(Reader *in)
 {
     uint8_t len;
     const uint8_t *at = take_u8(in, &len) ? take(in, len) : NULL;
+    char *text = at ? g_strndup((const char *)at, len) : NULL;
 
-    return at ? g_strndup((const char *)at, len) : NULL;
+    for (uint8_t i = 0; text && i < len; i++) {
+        text[i] = g_ascii_isprint(at[i]) ? text[i] : '?';
+    }
+    return text;
 }
 
 static void put_u8(GByteArray *out, uint8_t v)

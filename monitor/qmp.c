@@ -16,6 +16,7 @@
 #include "monitor/fds.h"
 #include "monitor/framer.h"
 #include "util/error.h"
+#include "util/keyval.h"
 #include "util/trace.h"
 
 #define READ_SIZE        1024
@@ -273,18 +274,14 @@ static void handle_frame(const char *text, const char *error, void *opaque)
 {
     MonitorQMP *mon = opaque;
     g_autoptr(GError) err = NULL;
-    g_autoptr(GError) parse_err = NULL;
     g_autoptr(JsonNode) node = NULL;
 
     if (error) {
         error_set(&err, "%s", error);
     } else {
         TRACE("monitor_qmp_in", "%s %s", chardev_id(mon->chr), text);
-        node = json_from_string(text, &parse_err);
-        if (!node) {
-            error_set(&err, "JSON parse error, %s",
-                      parse_err ? parse_err->message : "expecting value");
-        } else if (fault(node)) {
+        node = json_parse(text, &err);
+        if (node && fault(node)) {
             error_set(&err, "JSON parse error, %s", fault(node));
         }
     }

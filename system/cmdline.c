@@ -16,6 +16,7 @@
 #include "accel/x86.h"
 #include "core/device.h"
 #include "system/help.h"
+#include "system/sandbox.h"
 #include "system/smp.h"
 #include "util/error.h"
 #include "util/keyval.h"
@@ -287,6 +288,11 @@ static bool take_trace(Options *o, const OptionDesc *desc, const char *arg, GErr
     return true;
 }
 
+static bool take_sandbox(Options *o, const OptionDesc *desc, const char *arg, GError **errp)
+{
+    return sandbox_parse(arg, &o->sandbox, errp);
+}
+
 static bool take_msg(Options *o, const OptionDesc *desc, const char *arg, GError **errp)
 {
     g_autoptr(JsonObject) opts = keyval_parse(arg, NULL, NULL, errp);
@@ -397,6 +403,7 @@ static const OptionDesc table[] = {
     FLAG("no-shutdown", "stop instead of exiting when the guest shuts down", no_shutdown),
     FLAG("daemonize", "go on in the background once all is set up", daemonize),
     SET("pidfile", "FILE", "write the process id there", set_string, pidfile),
+    OPT("sandbox", "on|off[,...]", "no calls of the kernel that are of no use here", take_sandbox),
     OPT("msg", "timestamp=on|off", "the time in front of each message", take_msg),
     OPT("d", "ITEM,...", "log; -d help lists the items", take_log),
     OPT("D", "FILE", "log to a file instead of stderr", take_log_file),
@@ -405,7 +412,6 @@ static const OptionDesc table[] = {
     ONLY("boot", "strict=on|menu=off"),
     ONLY("rtc", "base=utc|base=utc,clock=host"),
     ONLY("overcommit", "mem-lock=off|cpu-pm=off"),
-    ONLY("sandbox", "off"),
     NOTHING("no-user-config"),
     NOTHING("no-hpet"),
 };
@@ -503,7 +509,7 @@ Options *options_new(void)
     o->serials = new_uses();
     o->monitors = new_uses();
     o->devices = new_uses();
-    o->smp = (SMPOptions) { 1, 1, 1, 1, 1, 1 };
+    o->smp = (CPUTopology) { 1, 1, 1, 1, 1, 1 };
     return o;
 }
 

@@ -7,6 +7,7 @@
 #include "core/runstate.h"
 #include "migration/control.h"
 #include "migration/migration.h"
+#include "system/sandbox.h"
 #include "system/startup.h"
 #include "util/error.h"
 
@@ -52,7 +53,7 @@ static int run(const Options *o)
     catch_signals();
     raise_descriptor_limit();
     machine_lock();
-    if (!system_start(o, &err) || !daemon_ready(&err)) {
+    if (!system_start(o, &err) || (o->sandbox && !sandbox_enable(&err)) || !daemon_ready(&err)) {
         migration_incoming_refuse(err);
         error_report("%s", err->message);
         return 1;

@@ -7,11 +7,11 @@
 
 static const struct {
     const char *key;
-    size_t offset; /* in SMPOptions */
+    size_t offset; /* in CPUTopology */
 } levels[] = {
-    { "cpus", offsetof(SMPOptions, cpus) },       { "maxcpus", offsetof(SMPOptions, maxcpus) },
-    { "sockets", offsetof(SMPOptions, sockets) }, { "dies", offsetof(SMPOptions, dies) },
-    { "cores", offsetof(SMPOptions, cores) },     { "threads", offsetof(SMPOptions, threads) },
+    { "cpus", offsetof(CPUTopology, cpus) },       { "maxcpus", offsetof(CPUTopology, maxcpus) },
+    { "sockets", offsetof(CPUTopology, sockets) }, { "dies", offsetof(CPUTopology, dies) },
+    { "cores", offsetof(CPUTopology, cores) },     { "threads", offsetof(CPUTopology, threads) },
 };
 
 /* Levels of other machines than a PC: each has one of them, no more. */
@@ -38,7 +38,7 @@ static bool read_level(JsonObject *o, const char *key, unsigned *value, GError *
     return true;
 }
 
-static bool read_levels(JsonObject *o, SMPOptions *smp, GError **errp)
+static bool read_levels(JsonObject *o, CPUTopology *smp, GError **errp)
 {
     JsonObjectIter iter;
     const char *key;
@@ -73,7 +73,7 @@ static unsigned share(unsigned cpus, uint64_t a, uint64_t b, uint64_t c)
 }
 
 /* The level that takes what the others leave: cores before sockets before threads. */
-static void complete(SMPOptions *smp)
+static void complete(CPUTopology *smp)
 {
     if (!smp->cpus && !smp->maxcpus) {
         smp->sockets = smp->sockets ?: 1;
@@ -95,10 +95,10 @@ static void complete(SMPOptions *smp)
     }
 }
 
-bool smp_parse(const char *arg, SMPOptions *result, GError **errp)
+bool smp_parse(const char *arg, CPUTopology *result, GError **errp)
 {
     g_autoptr(JsonObject) o = keyval_parse(arg, "cpus", NULL, errp);
-    SMPOptions smp = { 0 };
+    CPUTopology smp = { 0 };
     uint64_t product;
 
     if (!o || !read_levels(o, &smp, errp)) {

@@ -5,6 +5,6 @@
 #include "system/cmdline.h"
 
 /* The argument of -smp, completed and checked. */
-bool smp_parse(const char *arg, SMPOptions *result, GError **errp);
+bool smp_parse(const char *arg, CPUTopology *result, GError **errp);
 
 #endif

@@ -364,12 +364,7 @@ static bool configure_machine(const Options *o, GError **errp)
         return error_set(errp, "Invalid SMP CPUs %u. The max CPUs supported by machine '%s' is %u",
                          o->smp.maxcpus, klass->name, klass->max_cpus);
     }
-    config->cpus = o->smp.cpus;
-    config->maxcpus = o->smp.maxcpus;
-    config->sockets = o->smp.sockets;
-    config->dies = o->smp.dies;
-    config->cores = o->smp.cores;
-    config->threads = o->smp.threads;
+    config->smp = o->smp;
     config->cpu = o->cpu ?: DEFAULT_CPU;
     config->kernel = o->kernel;
     config->initrd = o->initrd;

@@ -20,16 +20,42 @@ static char *take_value(const char **p)
     return g_string_free(value, FALSE);
 }
 
-static JsonObject *parse_json(const char *text, GError **errp)
+/* Backslashes are in strings only, and come in pairs but where they begin such a sequence. */
+static bool has_nul(const char *text)
+{
+    for (const char *p = strchr(text, '\\'); p && p[1]; p = strchr(p + 2, '\\')) {
+        if (g_str_has_prefix(p + 1, "u0000")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+JsonNode *json_parse(const char *text, GError **errp)
 {
     g_autoptr(GError) err = NULL;
-    g_autoptr(JsonNode) root = json_from_string(text, &err);
+    JsonNode *root;
 
-    if (!root || !JSON_NODE_HOLDS_OBJECT(root)) {
-        error_set(errp, "JSON parse error, %s", err ? err->message : "expecting an object");
+    if (has_nul(text)) {
+        error_set(errp, "JSON parse error, \\u0000 is not supported in a string");
         return NULL;
     }
-    return json_node_dup_object(root);
+    root = json_from_string(text, &err);
+    if (!root) {
+        error_set(errp, "JSON parse error, %s", err ? err->message : "expecting value");
+    }
+    return root;
+}
+
+static JsonObject *parse_json(const char *text, GError **errp)
+{
+    g_autoptr(JsonNode) root = json_parse(text, errp);
+
+    if (root && !JSON_NODE_HOLDS_OBJECT(root)) {
+        error_set(errp, "JSON parse error, expecting an object");
+        return NULL;
+    }
+    return root ? json_node_dup_object(root) : NULL;
 }
 
 JsonObject *keyval_parse(const char *params, const char *implied, bool *help, GError **errp)
@@ -77,7 +103,7 @@ bool size_parse(const char *text, uint64_t unit, uint64_t *bytes, GError **errp)
 {
     static const char suffixes[] = "bkmgtpe";
     char *end;
-    uint64_t number, scale = unit;
+    uint64_t number, scale = unit, sum;
     double fraction = 0;
     bool hex = g_ascii_strncasecmp(text, "0x", 2) == 0;
 
@@ -105,9 +131,10 @@ bool size_parse(const char *text, uint64_t unit, uint64_t *bytes, GError **errp)
         scale = 1ULL << 10 * (s - suffixes);
     }
     if (number > UINT64_MAX / scale ||
-        __builtin_add_overflow(number * scale, (uint64_t)(fraction * (double)scale), bytes)) {
+        __builtin_add_overflow(number * scale, (uint64_t)(fraction * (double)scale), &sum)) {
         return error_set(errp, "'%s' is too large a size", text);
     }
+    *bytes = sum;
     return true;
 }
 

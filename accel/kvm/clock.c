@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The guest's clocks: kvmclock, which stands still while the VM does, and the vCPUs' time stamp
- * counters, which go on with the host's and are in step with each other.
+ * The guest's clocks: kvmclock and the vCPUs' time stamp counters, which are in step with each
+ * other.  Both stand still while the VM does, as the ACPI timer does (hw/x86/pm.c): a guest that
+ * checks one by the other finds no difference after a pause.
  *
  * A migration hands over kvmclock as it was when the VM stopped, and the counter of the first vCPU
  * together with how far each is from it, so that all go on from one moment.  Other than by its
@@ -29,9 +30,9 @@
 #define TOLERANCE_PPM 250 /* frequencies so near count as one: what NTP can put right */
 
 static struct {
-    uint64_t clock; /* ns, when the VM stopped */
-    bool stopped;   /* .clock is what it will go on from */
-    uint64_t tsc;
+    uint64_t clock;   /* ns, when the VM stopped */
+    uint64_t tsc;     /* of the first vCPU, then */
+    bool stopped;     /* both are what they will go on from */
     uint32_t tsc_khz; /* 0: KVM cannot tell */
     /* While a state is loaded: the offset from which .tsc goes on. */
     uint64_t tsc_base;
@@ -97,6 +98,28 @@ static bool put_tsc_khz(X86CPU *cpu, uint32_t khz, GError **errp)
                                        cpu->cs.index, khz, here);
 }
 
+static bool get_tsc(GError **errp)
+{
+    return kvm_vcpu_msr(x86_cpu(0), false, MSR_IA32_TSC, &clocks.tsc) ||
+           error_set(errp, "CPU 0: KVM cannot tell its time stamp counter");
+}
+
+/* All go on from where the first one is to: the same step back for each. */
+static void wind_back(void)
+{
+    uint64_t now, offset;
+
+    if (!kvm_vcpu_msr(x86_cpu(0), false, MSR_IA32_TSC, &now)) {
+        return;
+    }
+    for (unsigned i = 0; i < cpus->len; i++) {
+        if (tsc_offset(x86_cpu(i), false, &offset)) {
+            offset += clocks.tsc - now;
+            tsc_offset(x86_cpu(i), true, &offset);
+        }
+    }
+}
+
 /* ---- kvmclock ---- */
 
 static bool get_clock(GError **errp)
@@ -134,10 +157,11 @@ static void clock_vm_state(bool running, RunState state, void *opaque)
     g_autoptr(GError) err = NULL;
 
     if (!running) {
-        clocks.stopped = get_clock(&err);
+        clocks.stopped = get_clock(&err) && get_tsc(&err);
     } else if (clocks.stopped) {
         clocks.stopped = false;
         put_clock(&err);
+        wind_back();
         for (unsigned i = 0; i < cpus->len; i++) {
             tell_guest(x86_cpu(i));
         }
@@ -151,12 +175,8 @@ static void clock_vm_state(bool running, RunState state, void *opaque)
 
 static bool clock_pre_save(void *opaque, GError **errp)
 {
-    if (!clocks.stopped && !get_clock(errp)) {
-        return false;
-    }
     clocks.tsc_khz = tsc_khz(x86_cpu(0));
-    return kvm_vcpu_msr(x86_cpu(0), false, MSR_IA32_TSC, &clocks.tsc) ||
-           error_set(errp, "CPU 0: KVM cannot tell its time stamp counter");
+    return clocks.stopped || (get_clock(errp) && get_tsc(errp));
 }
 
 static bool clock_post_load(void *opaque, GError **errp)

@@ -25,6 +25,7 @@
 #define PIC_TIMER_GSI   0
 #define PIC_CASCADE_GSI 2
 #define PIC_GSIS        16
+#define BOARD_ENTRIES   (PIC_GSIS + KVM_IRQCHIP_GSIS) /* of the routing table, at most */
 
 typedef struct MSIRoute {
     bool used;
@@ -125,14 +126,13 @@ static void add_board(struct kvm_irq_routing *table)
 
 bool kvm_routes_commit(GError **errp)
 {
-    const unsigned board = PIC_GSIS + KVM_IRQCHIP_GSIS;
     g_autofree struct kvm_irq_routing *table = NULL;
     int ret;
 
     if (!dirty) {
         return true;
     }
-    table = g_malloc0(sizeof(*table) + (board + routes->len) * sizeof(table->entries[0]));
+    table = g_malloc0(sizeof(*table) + (BOARD_ENTRIES + routes->len) * sizeof(table->entries[0]));
     add_board(table);
     for (unsigned i = 0; i < routes->len; i++) {
         const MSIRoute *r = &g_array_index(routes, MSIRoute, i);
@@ -212,7 +212,7 @@ static void irq_unbind_fd(int route, int trigger_fd)
     }
 }
 
-void kvm_irq_init(void)
+bool kvm_irq_init(unsigned entries, GError **errp)
 {
     static const IRQChipOps ops = {
         .set_line = set_line,
@@ -225,9 +225,13 @@ void kvm_irq_init(void)
         .unbind = irq_unbind_fd,
     };
 
-    /* The capability counts entries, of which the board's pins take some. */
-    max_routes = kvm_check_extension(KVM_CAP_IRQ_ROUTING) - (PIC_GSIS + KVM_IRQCHIP_GSIS);
+    if (entries < BOARD_ENTRIES) {
+        return error_set(errp, "KVM takes %u interrupt routes, the board alone has %d", entries,
+                         BOARD_ENTRIES);
+    }
+    max_routes = entries - BOARD_ENTRIES;
     routes = g_array_new(false, true, sizeof(MSIRoute));
     dirty = true; /* the table that the kernel starts with has the timer on pin 0 */
     irqchip_register(&ops);
+    return true;
 }

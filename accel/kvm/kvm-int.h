@@ -54,7 +54,8 @@ void kvm_dirty_stop(void);
 /* The GSIs of the IOAPIC; numbers from here on are MSI routes. */
 #define KVM_IRQCHIP_GSIS 24
 
-void kvm_irq_init(void);
+/* @entries: of KVM's routing table, which has the board's pins too. */
+bool kvm_irq_init(unsigned entries, GError **errp);
 bool kvm_routes_commit(GError **errp);
 
 /* ---- vcpu.c ---- */
@@ -108,6 +109,7 @@ typedef struct VCPUState {
     uint8_t *part[NR_VCPU_PARTS]; /* the kernel's structs; NULL: KVM has no such part */
     uint32_t size[NR_VCPU_PARTS];
     GByteArray *msrs; /* struct kvm_msr_entry each; all but those that go on by themselves */
+    uint64_t ssp;     /* the shadow stack's pointer; 0 where there is none */
 } VCPUState;
 
 /* Room for the parts, once. */

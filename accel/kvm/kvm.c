@@ -207,7 +207,8 @@ static bool set_up_vm(GError **errp)
         return error_set_errno(errp, -ret, KVM_DEVICE ": KVM_SET_TSS_ADDR");
     }
     ask_for_xstate();
-    return kvm_slots_init(errp);
+    return kvm_irq_init((unsigned)kvm_check_extension(KVM_CAP_IRQ_ROUTING), errp) &&
+           kvm_slots_init(errp);
 }
 
 bool kvm_init(GError **errp)
@@ -236,7 +237,6 @@ bool kvm_init(GError **errp)
         fd_close(&kvm_state.fd);
         return false;
     }
-    kvm_irq_init();
     accel_register(&kvm_accel);
     return true;
 }

@@ -134,12 +134,17 @@ static bool start_boot_processor(X86CPU *cpu, const X86BootState *boot, GError *
 void kvm_reset(const X86BootState *boot)
 {
     g_autoptr(GError) err = NULL;
-    bool ok;
+    bool first = !captured, ok;
 
     kvm_wait_vcpus();
-    ok = captured ? kvm_chips_put(&chips, &err) && restore(&err) : kvm_reset_capture(&err);
-    if (!ok || !start_boot_processor(x86_cpu(0), boot, &err)) {
-        error_report("reset: %s", err->message);
+    ok = first ? kvm_reset_capture(&err) : kvm_chips_put(&chips, &err) && restore(&err);
+    if (ok && start_boot_processor(x86_cpu(0), boot, &err)) {
+        return;
+    }
+    error_report("reset: %s", err->message);
+    if (first) {
+        system_failure_request(); /* without that state there is no way to start, now or later */
+    } else {
         system_vmstop_request(RUN_STATE_INTERNAL_ERROR);
     }
 }

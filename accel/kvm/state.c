@@ -58,9 +58,9 @@ static const struct {
 void kvm_vcpu_state_init(VCPUState *s)
 {
     for (unsigned i = 0; i < NR_VCPU_PARTS; i++) {
-        s->size[i] = !parts[i].cap || kvm_check_extension(parts[i].cap)
-                         ? parts[i].size ?: kvm_check_extension(parts[i].cap)
-                         : 0;
+        uint32_t cap = parts[i].cap ? kvm_check_extension(parts[i].cap) : 1;
+
+        s->size[i] = cap && parts[i].size ? parts[i].size : cap;
         s->part[i] = s->size[i] ? g_malloc0(s->size[i]) : NULL;
     }
 }
@@ -232,6 +232,24 @@ static bool put_msrs(X86CPU *cpu, GByteArray *msrs, GError **errp)
     return true;
 }
 
+/* ---- the one register that has no MSR ---- */
+
+/* Linux 6.18: type 3, KVM's own registers; number 0, the shadow stack's pointer. */
+#define REG_GUEST_SSP (0x2000000000000000 /* x86 */ | KVM_REG_SIZE_U64 | 3ULL << 32)
+
+static bool shadow_stack(X86CPU *cpu, unsigned long request, const uint64_t *ssp)
+{
+    struct kvm_one_reg reg = { .id = REG_GUEST_SSP, .addr = (uintptr_t)ssp };
+
+    return kvm_vcpu_ioctl(cpu, request, &reg) >= 0;
+}
+
+static bool put_shadow_stack(X86CPU *cpu, const VCPUState *s, GError **errp)
+{
+    return shadow_stack(cpu, KVM_SET_ONE_REG, &s->ssp) || !s->ssp ||
+           error_set(errp, "CPU %d: KVM does not take a shadow stack", cpu->cs.index);
+}
+
 /* ---- all of it ---- */
 
 bool kvm_vcpu_get(X86CPU *cpu, VCPUState *s, GError **errp)
@@ -241,6 +259,8 @@ bool kvm_vcpu_get(X86CPU *cpu, VCPUState *s, GError **errp)
             return false;
         }
     }
+    s->ssp = 0;
+    shadow_stack(cpu, KVM_GET_ONE_REG, &s->ssp);
     s->msrs = s->msrs ?: g_byte_array_new();
     return get_msrs(cpu, s->msrs, errp);
 }
@@ -256,7 +276,7 @@ bool kvm_vcpu_put(X86CPU *cpu, const VCPUState *s, GError **errp)
             return false;
         }
     }
-    if (!put_msrs(cpu, s->msrs, errp)) {
+    if (!put_msrs(cpu, s->msrs, errp) || !put_shadow_stack(cpu, s, errp)) {
         return false;
     }
     for (size_t i = 0; i < G_N_ELEMENTS(after_msrs); i++) {
@@ -386,6 +406,7 @@ static const VMStateField vcpu_fields[] = {
     VCPU_PART(VCPU_DEBUGREGS, "debugregs"),
     VCPU_PART(VCPU_LAPIC, "lapic"),
     VCPU_PART(VCPU_MP_STATE, "mp_state"),
+    VMSTATE_UINT(VCPUMigration, state.ssp),
     VMSTATE_BLOB(VCPUMigration, state.msrs, MSRS_MAX * sizeof(struct kvm_msr_entry)),
     VMSTATE_END,
 };

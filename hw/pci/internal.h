@@ -6,6 +6,12 @@
 #include "hw/pci/bridge.h"
 #include "hw/pci/pci.h"
 
+/* Whether two ranges have something in common; neither wraps around. */
+static inline bool ranges_overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
+{
+    return a < b + b_size && b < a + a_size;
+}
+
 /* ---- buses (bus.c) ---- */
 
 struct PCIBus {

@@ -137,7 +137,7 @@ void msix_write_config(PCIDevice *dev, uint32_t addr, unsigned len)
     MSIXState *s = dev->msix;
     uint32_t flags = s ? s->cap + PCI_MSIX_FLAGS : 0;
 
-    if (!s || addr >= flags + 2 || addr + len <= flags) {
+    if (!s || !ranges_overlap(addr, len, flags, 2)) {
         return;
     }
     set_control(s, guests_control(s));
@@ -224,17 +224,11 @@ static const MemoryRegionOps pba_ops = { .read = pba_read, .write = pba_write };
 
 /* ---- life ---- */
 
-static bool overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
-{
-    return a < b + b_size && b < a + a_size;
-}
-
 static bool check_layout(PCIDevice *dev, unsigned vectors, MemoryRegion *table_bar,
                          int table_bar_nr, uint32_t table_offset, MemoryRegion *pba_bar,
                          int pba_bar_nr, uint32_t pba_offset, GError **errp)
 {
-    uint64_t table_size = (uint64_t)vectors * PCI_MSIX_ENTRY_SIZE,
-             pba_size = (vectors + 63) / 64 * 8;
+    uint64_t table_size = msix_table_size(vectors), pba_size = msix_pba_size(vectors);
     g_autofree char *name = pci_device_name(dev);
 
     if (!vectors || vectors > MSIX_MAX_VECTORS) {
@@ -250,7 +244,8 @@ static bool check_layout(PCIDevice *dev, unsigned vectors, MemoryRegion *table_b
         return error_set(errp, "%s: MSI-X pending bits of %u vectors do not fit BAR %d at 0x%x",
                          name, vectors, pba_bar_nr, pba_offset);
     }
-    if (table_bar_nr == pba_bar_nr && overlap(table_offset, table_size, pba_offset, pba_size)) {
+    if (table_bar_nr == pba_bar_nr &&
+        ranges_overlap(table_offset, table_size, pba_offset, pba_size)) {
         return error_set(errp, "%s: MSI-X table at 0x%x and pending bits at 0x%x of BAR %d overlap",
                          name, table_offset, pba_offset, table_bar_nr);
     }
@@ -281,8 +276,8 @@ bool msix_init(PCIDevice *dev, uint8_t cap_offset, unsigned vectors, MemoryRegio
     s->dev = dev;
     s->cap = (uint8_t)cap;
     s->vectors = vectors;
-    s->table_size = vectors * PCI_MSIX_ENTRY_SIZE;
-    s->pba_size = (vectors + 63) / 64 * 8;
+    s->table_size = msix_table_size(vectors);
+    s->pba_size = msix_pba_size(vectors);
     s->table = g_malloc0(s->table_size);
     s->pba = g_malloc0(s->pba_size);
     s->live = g_new0(bool, vectors);

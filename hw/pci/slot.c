@@ -230,18 +230,13 @@ static void control_written(PCIESlot *s, uint16_t old)
     change(s, PCI_EXP_SLTSTA, 0, PCI_EXP_SLTSTA_CC);
 }
 
-static bool overlaps(uint32_t addr, unsigned len, uint32_t start, unsigned size)
-{
-    return addr < start + size && start < addr + len;
-}
-
 static void pcie_slot_write_config(PCIDevice *dev, uint32_t addr, uint32_t val, unsigned len)
 {
     PCIESlot *s = PCIE_SLOT(dev);
     uint16_t old = control(s);
 
     PCI_DEVICE_CLASS(pcie_slot_parent_class)->config_write(dev, addr, val, len);
-    if (s->hotplug && overlaps(addr, len, s->exp_cap + PCI_EXP_SLTCTL, 2)) {
+    if (s->hotplug && ranges_overlap(addr, len, s->exp_cap + PCI_EXP_SLTCTL, 2)) {
         control_written(s, old);
     }
     update_interrupt(s);

@@ -4,8 +4,8 @@
  *
  * Devices are attached to domains (the kernel's HWPTs), each an I/O page table that is filled with
  * all that the IOAS maps.  A device takes the first domain that its IOMMU can use and that tracks
- * what it writes, if its IOMMU can do that; where there is none, one is made for it.  A domain goes with its
- * last device.  Devices without an IOMMU of their own (mdevs) and kernels without domains that can
+ * what it writes, if its IOMMU can do that; where there is none, one is made for it.  A domain goes
+ * with its last device.  Devices without an IOMMU of their own (mdevs) and kernels without domains that can
  * be asked for (before Linux 6.7) are attached to the IOAS, and the kernel does what it can.
  */
 #include "hw/vfio/container.h"

@@ -16,15 +16,12 @@
 #include "util/trace.h"
 
 #define DEV_CONTAINER "/dev/vfio/vfio"
-#define MAX_INFO_SIZE (1U << 20)
 
 typedef struct VFIOType1Container {
     VFIOContainer parent;
     int fd;
-    unsigned groups; /* that are in it */
-    /* Dirty page tracking: which page sizes it has (a bitmap; 0: there is none), and how many bytes
-     * of bitmap the kernel takes at once. */
-    uint64_t dirty_page_sizes, max_dirty_bitmap;
+    unsigned groups;           /* that are in it */
+    uint64_t dirty_page_sizes; /* of dirty page tracking, a bitmap; 0: there is none */
 } VFIOType1Container;
 
 static VFIOType1Container *of(VFIOContainer *c)
@@ -96,31 +93,17 @@ static void detach_group(VFIOContainer *c, VFIODevice *dev)
 
 /* ---- what can be mapped ---- */
 
-/* The kernel's answer, as long as it wants to be. */
 static struct vfio_iommu_type1_info *get_info(const VFIOContainer *c, GError **errp)
 {
-    int fd = ((const VFIOType1Container *)c)->fd;
-    uint32_t argsz = sizeof(struct vfio_iommu_type1_info);
-    g_autofree struct vfio_iommu_type1_info *info = g_malloc0(argsz);
+    const struct vfio_iommu_type1_info ask = { 0 };
+    struct vfio_iommu_type1_info *info =
+        vfio_get_info(((const VFIOType1Container *)c)->fd, VFIO_IOMMU_GET_INFO,
+                      "VFIO_IOMMU_GET_INFO", &ask, sizeof(ask), errp);
 
-    for (;;) {
-        info->argsz = argsz;
-        if (hostcalls->ioctl(fd, VFIO_IOMMU_GET_INFO, info)) {
-            error_set_errno(errp, errno, "%s: VFIO_IOMMU_GET_INFO failed", c->name);
-            return NULL;
-        }
-        if (info->argsz <= argsz) {
-            info->argsz = argsz;
-            return g_steal_pointer(&info);
-        }
-        if (info->argsz > MAX_INFO_SIZE) {
-            error_set(errp, "the kernel's information on the IOMMU is %u bytes long", info->argsz);
-            return NULL;
-        }
-        argsz = info->argsz;
-        g_free(info);
-        info = g_malloc0(argsz);
+    if (!info) {
+        g_prefix_error(errp, "%s: ", c->name);
     }
+    return info;
 }
 
 static VFIOCapChain capabilities_of(const struct vfio_iommu_type1_info *info)
@@ -148,7 +131,6 @@ static bool note_dirty_tracking(VFIOType1Container *c, const VFIOCapChain *chain
         memcpy(&cap, found, sizeof(cap));
     }
     c->dirty_page_sizes = cap.pgsize_bitmap;
-    c->max_dirty_bitmap = cap.max_dirty_bitmap_size;
     return true;
 }
 

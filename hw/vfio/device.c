@@ -52,7 +52,15 @@ const char *vfio_open_hint(int errnum, const char *token)
 
 /* ---- by the cdev ---- */
 
-static bool bind_iommufd(VFIODevice *dev, const char *token, GError **errp)
+static const char *bind_hint(int errnum, const VFIODeviceRef *ref)
+{
+    return errnum == EINVAL && ref->fd && !ref->vf_token
+               ? "; if it was in use before, and somebody has kept it open, it is bound for good: "
+                 "open the device anew"
+               : vfio_open_hint(errnum, ref->vf_token);
+}
+
+static bool bind_iommufd(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
 {
     uint8_t uuid[16];
     VFIODeviceBindToken bind = {
@@ -60,14 +68,14 @@ static bool bind_iommufd(VFIODevice *dev, const char *token, GError **errp)
         .iommufd = dev->iommufd->fd,
     };
 
-    if (token && uuid_parse(token, uuid)) {
+    if (ref->vf_token && uuid_parse(ref->vf_token, uuid)) {
         bind.argsz = sizeof(bind);
         bind.flags = VFIO_DEVICE_BIND_FLAG_TOKEN;
         bind.token_uuid_ptr = (uintptr_t)uuid;
     }
     if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind)) {
         return error_set(errp, "error bind device fd=%d to iommufd=%d: %s%s", dev->fd, bind.iommufd,
-                         g_strerror(errno), vfio_open_hint(errno, token));
+                         g_strerror(errno), bind_hint(errno, ref));
     }
     dev->devid = bind.out_devid;
     TRACE("iommufd_cdev_connect_and_bind", "%s fd %d devid %u", dev->name, dev->fd, dev->devid);
@@ -121,7 +129,7 @@ static bool bind_and_attach(VFIODevice *dev, const VFIODeviceRef *ref, GError **
     } else {
         vfio_container_await_pages(c);
         unlocked = vfio_open_begin(ref);
-        ok = bind_iommufd(dev, ref->vf_token, errp);
+        ok = bind_iommufd(dev, ref, errp);
         vfio_open_end(unlocked);
     }
     ok = ok && vfio_container_attach(c, dev, errp);

@@ -30,6 +30,14 @@ bool vfio_check_not_attached(VFIODevice *dev, GError **errp);
 bool vfio_open_begin(const VFIODeviceRef *ref);
 void vfio_open_end(bool unlocked);
 
+/*
+ * feature.c: VFIO_DEVICE_FEATURE.  @flags has the operation and the feature; @arg, of @len bytes, at
+ * most VFIO_FEATURE_ARG_MAX, goes to the kernel and comes back when it succeeds.  False and errno.
+ * Any thread.
+ */
+#define VFIO_FEATURE_ARG_MAX 32
+bool vfio_device_feature(VFIODevice *dev, uint32_t flags, void *arg, size_t len);
+
 /* cdev.c: the open cdev of the device in that folder of sysfs and its number, or -1. */
 int vfio_cdev_open(const char *sysfs, dev_t *number, GError **errp);
 /*
@@ -45,7 +53,14 @@ bool vfio_check_driver(const char *sysfs, GError **errp);
 /* group.c: the older interface, by the device's IOMMU group. */
 extern const VFIOInterface vfio_group_interface;
 
-/* caps.c: capabilities behind a structure that the kernel has filled. */
+/*
+ * caps.c: what the kernel says to @request, as long as it wants to be, its first member (argsz) being
+ * the length of the answer; g_free it.  @ask has @size bytes, of which the first member is ours.
+ * NULL, errno and the error, which begins with @what, otherwise.
+ */
+void *vfio_get_info(int fd, unsigned long request, const char *what, const void *ask, uint32_t size,
+                    GError **errp);
+/* Capabilities behind a structure that the kernel has filled. */
 typedef struct VFIOCapChain {
     const void *info;
     uint32_t argsz;     /* how long @info is with all of them */

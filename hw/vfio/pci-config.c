@@ -9,6 +9,7 @@
  *
  * The header is here; capabilities are in pci-capabilities.c.
  */
+#include "hw/vfio/migration.h"
 #include "hw/vfio/pci.h"
 
 #include <errno.h>
@@ -147,6 +148,7 @@ static void write_both(VFIOPCIDevice *vdev, uint32_t addr, uint32_t val, unsigne
     }
     if (reset) {
         vfio_bars_set_enabled(vdev, true);
+        vfio_migration_was_reset(vdev->vbasedev);
     }
     if (!told) { /* then it did not happen */
         return;

@@ -5,8 +5,8 @@
  * takes their signals to the guest.  From when the old process lets go of them until the new one has
  * bound them they count, so nothing is lost.
  *
- * What this process emulates is a state of vmstate.h; the eventfds, and what the driver has of them,
- * come beside it.
+ * What this process emulates is the state that all migrations have (pci-migration.c); the eventfds,
+ * and what the driver has of them, come beside it.
  */
 #include "hw/vfio/pci.h"
 
@@ -182,10 +182,8 @@ static void allow_device_bits(VFIOPCIDevice *vdev)
     }
 }
 
-static bool load(void *opaque, GError **errp)
+bool vfio_pci_cpr_load(VFIOPCIDevice *vdev, GError **errp)
 {
-    VFIOPCIDevice *vdev = opaque;
-
     if (!vdev->vbasedev->adopted) {
         return error_set(errp, "the old process has another device there");
     }
@@ -199,16 +197,6 @@ static bool load(void *opaque, GError **errp)
           vdev->nr_enabled);
     return true;
 }
-
-const VMState vfio_pci_cpr_vmstate = {
-    .name = "vfio-pci-cpr",
-    .version = 1,
-    .priority = VMS_PRIORITY_DEVICE,
-    .modes = MIG_MODE_CPR_LIVE,
-    .fields = pci_device_fields,
-    .pre_save = pci_device_pre_save,
-    .post_load = load,
-};
 
 /* ---- life ---- */
 

@@ -75,7 +75,7 @@ static void carve(GArray **mmaps, uint64_t offset, uint64_t size)
 static void carve_msix(VFIOBAR *bar, GArray **mmaps)
 {
     const VFIOMSIXInfo *msix = &bar->vdev->msix;
-    uint64_t size = (uint64_t)msix->entries * PCI_MSIX_ENTRY_SIZE;
+    uint64_t size = msix_table_size(msix->entries);
 
     if (!msix->cap) {
         return;
@@ -87,7 +87,7 @@ static void carve_msix(VFIOBAR *bar, GArray **mmaps)
         carve(mmaps, msix->table_offset, size);
     }
     if (msix->pba_bar == bar->nr) {
-        carve(mmaps, msix->pba_offset, (msix->entries + 63) / 64 * 8);
+        carve(mmaps, msix->pba_offset, msix_pba_size(msix->entries));
     }
 }
 

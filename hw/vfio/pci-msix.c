@@ -300,3 +300,37 @@ void vfio_msix_settle(VFIOPCIDevice *vdev)
     }
     vfio_pci_warn_interrupt(vdev, err);
 }
+
+/* ---- MSI-X: with another process's table ---- */
+
+bool vfio_msix_prepare_masked(VFIOPCIDevice *vdev, GError **errp)
+{
+    for (unsigned i = 0; i < vdev->msix.entries; i++) {
+        MSIMessage msg = msix_message(&vdev->parent, i);
+
+        if (msg.address && !vfio_vector_prepare(&vdev->vectors[i], msg, vdev->no_kvm_msix, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool vfio_msix_arm_masked(VFIOPCIDevice *vdev, GError **errp)
+{
+    unsigned top = vdev->msix.entries;
+
+    while (top && vdev->vectors[top - 1].trigger < 0) {
+        top--;
+    }
+    if (!irq_routes_commit(errp) ||
+        ((!vdev->nr_enabled || vdev->msix.noresize) && !msix_grow(vdev, top, errp))) {
+        return false;
+    }
+    for (unsigned i = 0; i < top; i++) {
+        if (vdev->vectors[i].trigger >= 0 && !vdev->vectors[i].armed &&
+            !msix_arm(vdev, i, i + 1, errp)) {
+            return false;
+        }
+    }
+    return true;
+}

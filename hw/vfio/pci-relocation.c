@@ -25,7 +25,7 @@ static bool is_64bit(const VFIOBAR *bar)
 /* Bytes of table and pending bits, to whole host pages and a power of two. */
 static uint64_t structures_size(const VFIOMSIXInfo *msix)
 {
-    uint64_t needed = msix->entries * PCI_MSIX_ENTRY_SIZE + (msix->entries + 63) / 64 * 8;
+    uint64_t needed = msix_table_size(msix->entries) + msix_pba_size(msix->entries);
     uint64_t size = (uint64_t)getpagesize();
 
     while (size < needed) {
@@ -91,7 +91,7 @@ bool vfio_msix_relocate(VFIOPCIDevice *vdev, GError **errp)
     msix->device_offset = msix->table_offset;
     (vdev->bars[nr].size ? extend_bar : add_bar)(vdev, &vdev->bars[nr], structures_size(msix));
     msix->table_bar = msix->pba_bar = nr;
-    msix->pba_offset = msix->table_offset + msix->entries * PCI_MSIX_ENTRY_SIZE;
+    msix->pba_offset = msix->table_offset + msix_table_size(msix->entries);
     TRACE("vfio_msix_relo", "%s BAR %u 0x%x", vdev->vbasedev->name, nr, msix->table_offset);
     return true;
 }

@@ -15,6 +15,7 @@
 #include "hw/vfio/pci.h"
 
 #include "core/runstate.h"
+#include "hw/vfio/migration.h"
 #include "util/error.h"
 #include "util/trace.h"
 
@@ -75,20 +76,29 @@ typedef struct Search {
     VFIOPCIDevice *found;
 } Search;
 
-/* Of a device that is reached by its group the kernel tells the group and the address, of one that
- * is reached by its cdev the id in the iommufd. */
+static bool is_at(const VFIODevice *dev, const struct vfio_pci_dependent_device *d)
+{
+    g_autofree char *name = dev->sysfs ? g_path_get_basename(dev->sysfs) : NULL;
+    g_autofree char *wanted = g_strdup_printf("%04x:%02x:%02x.%x", d->segment, d->bus,
+                                              PCI_SLOT(d->devfn), PCI_FUNC(d->devfn));
+
+    return g_strcmp0(name, wanted) == 0;
+}
+
+/*
+ * Of a device that is reached by its group the kernel tells the group and the address, of one that
+ * is reached by its cdev the id in the context of iommufd, and the address.  Two iommufd objects may
+ * be one context, or two in which two devices have the same id.
+ */
 static bool is_meant(const VFIODevice *other, const Search *s)
 {
     const struct vfio_pci_dependent_device *d = s->entry;
-    g_autofree char *name = NULL, *wanted = NULL;
 
     if (!s->dev->group || !other->group) {
-        return other->iommufd == s->dev->iommufd && other->devid == d->group_id;
+        return other->devid == d->group_id && other->iommufd &&
+               (other->iommufd == s->dev->iommufd || is_at(other, d));
     }
-    name = g_path_get_basename(other->sysfs);
-    wanted = g_strdup_printf("%04x:%02x:%02x.%x", d->segment, d->bus, PCI_SLOT(d->devfn),
-                             PCI_FUNC(d->devfn));
-    return g_str_equal(name, wanted);
+    return is_at(other, d);
 }
 
 /* A device that is being realized is not among them. */
@@ -189,6 +199,7 @@ static ResetResult hot_reset(VFIOPCIDevice *vdev, GError **errp)
         VFIOPCIDevice *other = affected->pdata[i];
 
         other->use = ok ? VFIO_CLEAN : other->use;
+        vfio_migration_was_reset(other->vbasedev);
         resume(other);
     }
     TRACE("vfio_pci_hot_reset", "%s %s", vdev->vbasedev->name, ok ? "done" : err->message);
@@ -202,6 +213,7 @@ static ResetResult function_reset(VFIOPCIDevice *vdev, const char *how, GError *
     g_autoptr(GError) err = NULL;
     bool ok = vfio_device_reset(vdev->vbasedev, &err);
 
+    vfio_migration_was_reset(vdev->vbasedev);
     TRACE("vfio_pci_function_reset", "%s %s %s", vdev->vbasedev->name, how,
           ok ? "done" : err->message);
     return ok ? RESET_DONE : failed(errp, g_steal_pointer(&err));

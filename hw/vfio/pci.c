@@ -121,6 +121,15 @@ static const Property vfio_pci_properties[] = {
               .help = "BAR to which table and pending bits of MSI-X move"),
     PROP_ON_OFF_AUTO("ats", VFIOPCIDevice, ats, ON_OFF_AUTO_AUTO,
                      .help = "the guest sees the ATS capability"),
+    PROP_ON_OFF_AUTO("enable-migration", VFIOPCIDevice, enable_migration, ON_OFF_AUTO_AUTO,
+                     .help = "off: it blocks migration; on: it must be able to, but not to track "
+                             "what it writes; auto: it blocks migration if it cannot"),
+    PROP_BOOL("migration-events", VFIOPCIDevice, migration_events, false,
+              .help = "a VFIO_MIGRATION event for each migration state that the device gets to"),
+    PROP_ON_OFF_AUTO("x-pre-copy-dirty-page-tracking", VFIOPCIDevice, precopy_dirty, ON_OFF_AUTO_ON,
+                     .help = "off: what it writes is not asked for before the VM is stopped"),
+    PROP_ON_OFF_AUTO("x-device-dirty-page-tracking", VFIOPCIDevice, device_dirty, ON_OFF_AUTO_ON,
+                     .help = "off: a log that the device itself keeps is not used"),
 };
 
 void vfio_pci_warn_once(VFIOPCIDevice *vdev, VFIOWarning what, const GError *error)
@@ -256,6 +265,7 @@ static const struct {
     { vfio_capabilities_init, vfio_msi_fini },
     { interrupts_init, interrupts_fini },
     { vfio_notifiers_init, vfio_notifiers_fini },
+    { vfio_pci_migration_init, vfio_pci_migration_fini },
     { vfio_pci_cpr_init, vfio_pci_cpr_fini },
 };
 
@@ -336,7 +346,7 @@ static void vfio_pci_class_init(VFIOPCIDeviceClass *klass)
     klass->exit = vfio_pci_exit;
     klass->reset = vfio_pci_reset;
     klass->bars_moved = vfio_bars_moved;
-    klass->vmstate = &vfio_pci_cpr_vmstate;
+    klass->vmstate = &vfio_pci_vmstate;
     klass->config_read = vfio_pci_read_config;
     klass->config_write = vfio_pci_write_config;
     object_class_add_properties(klass, vfio_pci_properties, G_N_ELEMENTS(vfio_pci_properties));

@@ -105,6 +105,13 @@ typedef enum {
     VFIO_WARN_RESET,
 } VFIOWarning;
 
+/* What another process needs beyond PCIDevice's state, while one is saved or loaded. */
+typedef struct VFIOPCISaved {
+    uint64_t bar_size[PCI_NUM_REGIONS];
+    uint32_t msi_pending; /* by vector: a message was kept back, or not sent yet */
+    bool intx_pending;
+} VFIOPCISaved;
+
 struct VFIOPCIDevice {
     PCIDevice parent;
     /* properties */
@@ -117,6 +124,8 @@ struct VFIOPCIDevice {
     int msix_relo; /* an index into vfio_msix_relo_names */
     int ats;       /* OnOffAuto */
     bool no_mmap, no_kvm_intx, no_kvm_msi, no_kvm_msix, req;
+    int enable_migration, precopy_dirty, device_dirty; /* OnOffAuto */
+    bool migration_events;
     /* state */
     VFIODevice *vbasedev;          /* NULL: not realized */
     uint8_t *emulated_config_bits; /* set: of pdev->config; clear: of the device */
@@ -134,6 +143,7 @@ struct VFIOPCIDevice {
     VFIONotifier notifiers[VFIO_NR_NOTIFIERS];
     VFIOUse use;
     unsigned warned; /* set of VFIOWarning */
+    VFIOPCISaved saved;
 };
 
 GType vfio_pci_get_type(void);
@@ -243,6 +253,12 @@ bool vfio_msix_enable(VFIOPCIDevice *vdev, GError **errp);
 void vfio_msix_disable(VFIOPCIDevice *vdev);
 /* MSI-X is on: shows that to the device even if no vector is in use. */
 void vfio_msix_settle(VFIOPCIDevice *vdev);
+/*
+ * Around MSI-X being switched on with a table of another process's: vectors that are masked collect
+ * interrupts, as they did there, if they have a message.
+ */
+bool vfio_msix_prepare_masked(VFIOPCIDevice *vdev, GError **errp);
+bool vfio_msix_arm_masked(VFIOPCIDevice *vdev, GError **errp);
 
 /* pci-notifiers.c: ERR and REQ, where the device has them. */
 bool vfio_notifiers_init(VFIOPCIDevice *vdev, GError **errp);
@@ -250,10 +266,17 @@ void vfio_notifiers_fini(VFIOPCIDevice *vdev);
 /* For a live update: this process listens to those that are armed, or does not. */
 void vfio_notifiers_listen(VFIOPCIDevice *vdev, bool on);
 
-/* pci-cpr.c: live update; the state of a device that stays as it is. */
-extern const VMState vfio_pci_cpr_vmstate;
+/* pci-cpr.c: live update; what there is for it to do, and the state, loaded, of a device that goes
+ * on working. */
+bool vfio_pci_cpr_load(VFIOPCIDevice *vdev, GError **errp);
 bool vfio_pci_cpr_init(VFIOPCIDevice *vdev, GError **errp);
 void vfio_pci_cpr_fini(VFIOPCIDevice *vdev);
+
+/* pci-migration.c */
+extern const VMState vfio_pci_vmstate;
+/* The device takes part in migrations, or blocks them. */
+bool vfio_pci_migration_init(VFIOPCIDevice *vdev, GError **errp);
+void vfio_pci_migration_fini(VFIOPCIDevice *vdev);
 
 /* pci-reset.c: PCIDeviceClass.reset */
 void vfio_pci_reset(PCIDevice *pdev);

@@ -15,37 +15,21 @@
 #include "util/hostcalls.h"
 #include "util/trace.h"
 
-#define MAX_REGIONS   256
-#define MAX_INFO_SIZE (1U << 20)
+#define MAX_REGIONS 256
 
-/* The kernel's answer, as long as it wants to be; NULL without an error: no such region. */
+/* NULL without an error: no such region. */
 static struct vfio_region_info *get_info(VFIODevice *dev, unsigned index, GError **errp)
 {
-    uint32_t argsz = sizeof(struct vfio_region_info);
-    g_autofree struct vfio_region_info *info = g_malloc0(argsz);
+    const struct vfio_region_info ask = { .index = index };
+    g_autofree char *what = g_strdup_printf("VFIO_DEVICE_GET_REGION_INFO (region %u)", index);
+    g_autoptr(GError) err = NULL;
+    struct vfio_region_info *info =
+        vfio_get_info(dev->fd, VFIO_DEVICE_GET_REGION_INFO, what, &ask, sizeof(ask), &err);
 
-    for (;;) {
-        *info = (struct vfio_region_info) { .argsz = argsz, .index = index };
-        if (hostcalls->ioctl(dev->fd, VFIO_DEVICE_GET_REGION_INFO, info)) {
-            if (errno != EINVAL) {
-                error_set_errno(errp, errno, "VFIO_DEVICE_GET_REGION_INFO (region %u) failed",
-                                index);
-            }
-            return NULL;
-        }
-        if (info->argsz <= argsz) {
-            info->argsz = argsz;
-            return g_steal_pointer(&info);
-        }
-        if (info->argsz > MAX_INFO_SIZE) {
-            error_set(errp, "region %u: the kernel's information on it is %u bytes long", index,
-                      info->argsz);
-            return NULL;
-        }
-        argsz = info->argsz;
-        info = g_realloc(info, argsz);
-        memset(info, 0, argsz);
+    if (!info && errno != EINVAL) {
+        g_propagate_error(errp, g_steal_pointer(&err));
     }
+    return info;
 }
 
 static bool find_cap(const struct vfio_region_info *info, uint16_t id, size_t size,

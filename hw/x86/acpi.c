@@ -145,18 +145,6 @@ typedef struct Block {
 #define PUT(out, ...) \
     g_byte_array_append((out), (const guint8 *)(__VA_ARGS__), sizeof(*(__VA_ARGS__)))
 
-/* What makes all bytes add up to 0. */
-static uint8_t checksum(const void *data, size_t len)
-{
-    const uint8_t *p = data;
-    uint8_t sum = 0;
-
-    for (size_t i = 0; i < len; i++) {
-        sum = (uint8_t)(sum + p[i]);
-    }
-    return (uint8_t)-sum;
-}
-
 static AcpiHeader header(const char *signature, uint8_t revision)
 {
     AcpiHeader h = { .revision = revision, .oem_revision = 1, .creator_revision = 1 };
@@ -174,7 +162,7 @@ static uint64_t finish(Block *b, guint start)
     AcpiHeader *h = (AcpiHeader *)(void *)(b->out->data + start);
 
     h->length = b->out->len - start;
-    h->checksum = checksum(h, h->length);
+    h->checksum = x86_checksum(h, h->length);
     while (b->out->len & 15) {
         g_byte_array_append(b->out, (const guint8[]) { 0 }, 1);
     }
@@ -328,8 +316,8 @@ AcpiTables acpi_build(const AcpiConfig *config, uint64_t base)
     memcpy(rsdp.signature, "RSD PTR ", 8);
     memcpy(rsdp.oem_id, "VIADCT", 6);
     rsdp.xsdt = build_xsdt(&b);
-    rsdp.checksum = checksum(&rsdp, 20); /* the part that ACPI 1.0 knew */
-    rsdp.ext_checksum = checksum(&rsdp, sizeof(rsdp));
+    rsdp.checksum = x86_checksum(&rsdp, 20); /* the part that ACPI 1.0 knew */
+    rsdp.ext_checksum = x86_checksum(&rsdp, sizeof(rsdp));
     memcpy(tables.rsdp, &rsdp, sizeof(rsdp));
     return tables;
 }

@@ -100,3 +100,14 @@ int x86_map_intx(int slot, int pin)
 {
     return 16 + ((slot + pin) & 7);
 }
+
+uint8_t x86_checksum(const void *data, size_t len)
+{
+    const uint8_t *p = data;
+    uint8_t sum = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        sum = (uint8_t)(sum + p[i]);
+    }
+    return (uint8_t)-sum;
+}

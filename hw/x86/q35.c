@@ -26,7 +26,6 @@
 
 typedef struct Q35Machine {
     Machine parent;
-    X86Topology topology;
     X86CPUModel *cpu;
     X86Memory mem;
     MemoryRegion ram_below_4g, ram_above_4g;
@@ -44,10 +43,10 @@ DEFINE_OBJECT_TYPE(Q35Machine, q35_machine, "q35-machine", TYPE_MACHINE, 0)
 
 /* ---- processors and RAM ---- */
 
-static bool check_cpus(Q35Machine *s, GError **errp)
+static bool check_cpus(const CPUTopology *smp, GError **errp)
 {
-    unsigned n = s->topology.cpus;
-    uint32_t highest = x86_apic_id(&s->topology, n - 1);
+    unsigned n = smp->cpus;
+    uint32_t highest = x86_apic_id(smp, n - 1);
 
     if (n > (unsigned)x86_accel->max_vcpus()) {
         return error_set(errp, "-smp: %u CPUs are more than %s takes (%d)", n, x86_accel->label,
@@ -64,33 +63,21 @@ static bool check_cpus(Q35Machine *s, GError **errp)
 
 static bool create_cpus(Q35Machine *s, GError **errp)
 {
-    for (unsigned i = 0; i < s->topology.cpus; i++) {
-        if (!x86_accel->create_vcpu(s->cpu, &s->topology, i, errp)) {
+    const CPUTopology *smp = &MACHINE(s)->config.smp;
+
+    for (unsigned i = 0; i < smp->cpus; i++) {
+        if (!x86_accel->create_vcpu(s->cpu, smp, i, errp)) {
             return false;
         }
     }
     return true;
 }
 
+/* What the property names is there and as large as the machine's RAM: the command line saw to it. */
 static HostMemoryBackend *find_ram(Machine *m, GError **errp)
 {
-    GObject *obj;
-    HostMemoryBackend *be;
-
-    if (!m->memory_backend) {
-        return host_memory_default("pc.ram", m->config.ram_size, errp);
-    }
-    obj = object_resolve(m->memory_backend);
-    if (!obj || !G_TYPE_CHECK_INSTANCE_TYPE(obj, TYPE_HOST_MEMORY_BACKEND)) {
-        error_set(errp, "memory-backend: there is no memory backend '%s'", m->memory_backend);
-        return NULL;
-    }
-    be = HOST_MEMORY_BACKEND(obj);
-    if (be->size != m->config.ram_size) {
-        error_set(errp, "Machine memory size does not match the size of the memory backend");
-        return NULL;
-    }
-    return be;
+    return m->memory_backend ? HOST_MEMORY_BACKEND(object_resolve(m->memory_backend))
+                             : host_memory_default("pc.ram", m->config.ram_size, errp);
 }
 
 static bool create_ram(Q35Machine *s, GError **errp)
@@ -176,18 +163,10 @@ static bool q35_create(Machine *m, GError **errp)
     Q35Machine *s = Q35_MACHINE(m);
     const MachineConfig *c = &m->config;
 
-    s->topology = (X86Topology) {
-        .cpus = c->cpus,
-        .maxcpus = c->maxcpus,
-        .sockets = c->sockets,
-        .dies = c->dies,
-        .cores = c->cores,
-        .threads = c->threads,
-    };
-    if (!check_cpus(s, errp) || !x86_accel->create_irqchip(errp)) {
+    if (!check_cpus(&c->smp, errp) || !x86_accel->create_irqchip(errp)) {
         return false;
     }
-    s->cpu = x86_accel->cpu_model_new(c->cpu ?: "host", &s->topology, errp);
+    s->cpu = x86_accel->cpu_model_new(c->cpu ?: "host", &c->smp, errp);
     if (!s->cpu || !create_ram(s, errp)) {
         return false;
     }
@@ -210,13 +189,13 @@ static void raise_last_bus(PCIDevice *dev, void *opaque)
 static AcpiTables build_tables(Q35Machine *s, uint64_t more)
 {
     const MachineConfig *c = &MACHINE(s)->config;
-    g_autofree uint32_t *apic_ids = g_new(uint32_t, c->cpus);
-    AcpiConfig config = { .mem = &s->mem, .cpus = c->cpus, .apic_ids = apic_ids };
+    g_autofree uint32_t *apic_ids = g_new(uint32_t, c->smp.cpus);
+    AcpiConfig config = { .mem = &s->mem, .cpus = c->smp.cpus, .apic_ids = apic_ids };
     AcpiTables tables;
     uint64_t base;
 
-    for (unsigned i = 0; i < c->cpus; i++) {
-        apic_ids[i] = x86_apic_id(&s->topology, i);
+    for (unsigned i = 0; i < c->smp.cpus; i++) {
+        apic_ids[i] = x86_apic_id(&c->smp, i);
     }
     memcpy(config.serial, c->serial, sizeof(config.serial));
     pci_bus_foreach(pci_root_bus(), raise_last_bus, &config.last_bus);

@@ -170,11 +170,24 @@ static bool alarm_takes(const MC146818 *s, uint8_t index, int value)
            (index == RTC_HOURS_ALARM ? decode_hour(s, byte) : decode(s, byte)) == value;
 }
 
+/* Whether any value up to @max is one that the alarm's byte goes for. */
+static bool alarm_possible(const MC146818 *s, uint8_t index, int max)
+{
+    uint8_t byte = s->cmos[index];
+
+    return byte >= ALARM_ANY ||
+           (index == RTC_HOURS_ALARM ? decode_hour(s, byte) : decode(s, byte)) <= max;
+}
+
 /* The first second after @after at which the alarm goes off; past a day when it never does. */
 static int64_t next_match(const MC146818 *s, int64_t after)
 {
     int64_t second = after + 1;
 
+    if (!alarm_possible(s, RTC_HOURS_ALARM, 23) || !alarm_possible(s, RTC_MINUTES_ALARM, 59) ||
+        !alarm_possible(s, RTC_SECONDS_ALARM, 59)) {
+        return after + DAY_SECONDS + 1;
+    }
     while (second <= after + DAY_SECONDS) {
         int of_day = (int)(second % DAY_SECONDS), step;
 

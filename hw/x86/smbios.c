@@ -198,7 +198,7 @@ static void put_chassis(Table *t)
 
 static void put_processor(Table *t, const MachineConfig *config, unsigned index)
 {
-    unsigned cores = config->dies * config->cores, threads = cores * config->threads;
+    unsigned cores = config->smp.dies * config->smp.cores, threads = cores * config->smp.threads;
     g_autofree char *name = g_strdup_printf("CPU %u", index);
     SmbiosProcessor processor = {
         .header = HEADER(4, processor),
@@ -283,7 +283,7 @@ GByteArray *smbios_build(const MachineConfig *config, const X86Memory *mem)
     put_bios(&t);
     put_system(&t, config);
     put_chassis(&t);
-    for (unsigned i = 0; i < config->sockets; i++) {
+    for (unsigned i = 0; i < config->smp.sockets; i++) {
         put_processor(&t, config, i);
     }
     put_memory(&t, mem);
@@ -304,9 +304,6 @@ void smbios_build_entry(uint64_t addr, uint32_t len, uint8_t out[SMBIOS_ENTRY_SI
         .table = addr,
     };
 
-    memcpy(out, &entry, sizeof(entry));
-    for (size_t i = 0; i < sizeof(entry); i++) {
-        entry.checksum = (uint8_t)(entry.checksum - out[i]);
-    }
+    entry.checksum = x86_checksum(&entry, sizeof(entry));
     memcpy(out, &entry, sizeof(entry));
 }

@@ -11,12 +11,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/machine.h"
+
 /* ---- -cpu ---- */
 
 typedef struct X86CPUModel X86CPUModel;
-typedef struct X86Topology {
-    unsigned cpus, maxcpus, sockets, dies, cores, threads; /* as -smp; all at least 1 */
-} X86Topology;
+typedef CPUTopology X86Topology;
 
 void x86_cpu_model_free(X86CPUModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(X86CPUModel, x86_cpu_model_free)

@@ -57,12 +57,6 @@ bool iommufd_ioas_map_file(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, 
 /* Whole areas only, just as they were mapped. */
 bool iommufd_ioas_unmap(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, uint64_t length,
                         GError **errp);
-/* Which ranges an IOAS may be narrowed to by a later attach; @n 0: no restriction. */
-bool iommufd_ioas_allow_iovas(IOMMUFDBackend *be, uint32_t ioas_id, const IOVARange *ranges,
-                              uint32_t n, GError **errp);
-/* Maps what one IOAS has in another, or in itself; the source must be mapped without a hole. */
-bool iommufd_ioas_copy(IOMMUFDBackend *be, uint32_t to_ioas, uint64_t to_iova, uint32_t from_ioas,
-                       uint64_t from_iova, uint64_t length, bool readonly, GError **errp);
 /*
  * IOMMU_OPTION_RLIMIT_MODE of the whole (@id 0; to set it needs CAP_SYS_RESOURCE and no object may
  * be there), or HUGE_PAGES of an IOAS.

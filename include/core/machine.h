@@ -8,11 +8,15 @@
 
 #include "core/object.h"
 
+/* -smp, completed: all at least 1, cpus <= maxcpus = sockets * dies * cores * threads. */
+typedef struct CPUTopology {
+    unsigned cpus, maxcpus, sockets, dies, cores, threads;
+} CPUTopology;
+
 typedef struct MachineConfig {
     uint64_t ram_size; /* bytes */
     const char *cpu;   /* -cpu */
-    /* -smp, completed: all at least 1, cpus <= maxcpus = sockets * dies * cores * threads */
-    unsigned cpus, maxcpus, sockets, dies, cores, threads;
+    CPUTopology smp;
     const char *kernel, *initrd, *append; /* NULL: none */
     const char *name;                     /* -name; NULL: none */
     uint8_t uuid[16];                     /* -uuid, as in RFC 4122 */

@@ -84,7 +84,6 @@ typedef struct VMState {
     const char *name;
     unsigned version; /* what is written, and the only one that is read */
     VMSPriority priority;
-    unsigned modes; /* of migration, as bits (1u << MigMode), that it is part of; 0: of all */
     const VMStateField *fields;
     /* Bring the fields up to date before they are saved.  May be NULL. */
     bool (*pre_save)(void *opaque, GError **errp);

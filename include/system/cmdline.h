@@ -7,30 +7,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/machine.h"
+
 /* An option that may come more than once, kept for later. */
 typedef struct OptionUse {
     const char *name; /* "device" */
     const char *arg;
 } OptionUse;
 
-/* -smp, completed: all at least 1, cpus <= maxcpus = sockets * dies * cores * threads. */
-typedef struct SMPOptions {
-    unsigned cpus, maxcpus, sockets, dies, cores, threads;
-} SMPOptions;
-
 /* Strings are argv's. */
 typedef struct Options {
     /* of OptionUse */
     GArray *machines, *add_fds, *objects, *chardevs, *serials, *monitors, *devices, *incoming;
     const struct X86Accel *accel; /* NULL: not given */
-    SMPOptions smp;
+    CPUTopology smp;
     uint64_t ram_size; /* bytes; 0: not given */
     const char *cpu, *kernel, *initrd, *append;
     char *name, *process; /* owned */
     uint8_t uuid[16];
     bool uuid_set;
     const char *pidfile, *qtest, *qtest_log;
-    bool daemonize, nographic, nodefaults, stopped, no_reboot, no_shutdown;
+    bool daemonize, nographic, nodefaults, stopped, no_reboot, no_shutdown, sandbox;
     bool done; /* an option such as -help has had its answer: exit with status 0 */
 } Options;
 

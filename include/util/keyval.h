@@ -12,6 +12,12 @@
 #include <stdint.h>
 
 /*
+ * JSON of any kind; the error begins with "JSON parse error".  A string with a NUL in it would end
+ * there, silently, and is refused.
+ */
+JsonNode *json_parse(const char *text, GError **errp);
+
+/*
  * @implied: the key of a first value without one ("driver" for -device), or NULL.  ",," stands for
  * a comma.  "flag" alone means flag=on.  A key given twice: the last one counts, as in QEMU.
  * "help" or "?" alone: *@help becomes true (an error when @help is NULL).

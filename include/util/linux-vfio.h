@@ -66,6 +66,34 @@ struct vfio_device_feature_dma_buf {
 };
 #endif
 
+/* Linux 6.2: a device's state is sent while the device runs. */
+#ifndef VFIO_MIGRATION_PRE_COPY
+#define VFIO_MIGRATION_PRE_COPY        (1 << 2)
+#define VFIO_DEVICE_STATE_PRE_COPY     6
+#define VFIO_DEVICE_STATE_PRE_COPY_P2P 7
+struct vfio_precopy_info {
+    __u32 argsz;
+    __u32 flags;
+    __aligned_u64 initial_bytes;
+    __aligned_u64 dirty_bytes;
+};
+#define VFIO_MIG_GET_PRECOPY_INFO _IO(VFIO_TYPE, VFIO_BASE + 21)
+#endif
+#ifndef VFIO_DEVICE_FEATURE_MIG_DATA_SIZE
+#define VFIO_DEVICE_FEATURE_MIG_DATA_SIZE 9
+struct vfio_device_feature_mig_data_size {
+    __aligned_u64 stop_copy_length;
+};
+#endif
+
+/* Linux 7.1: there may be initial data again; it is said by a flag, if one asked for that. */
+#ifndef VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2
+#define VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 12
+#endif
+#ifndef VFIO_PRECOPY_INFO_REINIT
+#define VFIO_PRECOPY_INFO_REINIT (1 << 0)
+#endif
+
 /*
  * Linux 6.6: of a device behind a cdev, HOT_RESET_INFO names the others by their ids in the iommufd,
  * in the place of the group.
@@ -100,6 +128,10 @@ _Static_assert(sizeof(struct vfio_pci_dependent_device) == 8, "ABI");
 _Static_assert(sizeof(struct vfio_pci_hot_reset_info) == 12, "ABI");
 _Static_assert(sizeof(struct vfio_pci_hot_reset) == 12, "ABI");
 _Static_assert(sizeof(struct vfio_device_feature) == 8, "ABI");
+_Static_assert(sizeof(struct vfio_device_feature_migration) == 8, "ABI");
+_Static_assert(sizeof(struct vfio_device_feature_mig_state) == 8, "ABI");
+_Static_assert(sizeof(struct vfio_device_feature_mig_data_size) == 8, "ABI");
+_Static_assert(sizeof(struct vfio_precopy_info) == 24, "ABI");
 _Static_assert(sizeof(struct vfio_device_feature_dma_buf) == 16, "ABI");
 _Static_assert(sizeof(struct vfio_region_dma_range) == 16, "ABI");
 

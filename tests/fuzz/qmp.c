@@ -19,8 +19,8 @@
 #include "core/fdset.h"
 #include "core/machine.h"
 #include "core/runstate.h"
-#include "monitor/monitor.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/qmp-client.h"
 #include "tests/unit/vfio-fixture.h"
 #include "util/keyval.h"
 
@@ -127,26 +127,6 @@ static unsigned open_fds(void)
 
 /* ---- the client ---- */
 
-static int client_new(void)
-{
-    g_autofree char *fd = NULL;
-    g_autoptr(JsonObject) opts = json_object_new();
-    g_autoptr(GError) err = NULL;
-    int pair[2];
-    Chardev *chr;
-
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
-    fcntl(pair[1], F_SETFD, 0);
-    fd = g_strdup_printf("%d", pair[1]);
-    json_object_set_string_member(opts, "backend", "socket");
-    json_object_set_string_member(opts, "id", "mon");
-    json_object_set_string_member(opts, "fd", fd);
-    chr = chardev_new(opts, &err);
-    g_assert_no_error(err);
-    g_assert_true(monitor_init_qmp(chr, false, &err));
-    return pair[0];
-}
-
 static void drain(int fd)
 {
     char buf[64 * 1024];
@@ -243,23 +223,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     Input in = { data, size };
     uint8_t kind = (uint8_t)input_take(&in, 1);
     unsigned before = open_fds();
-    int client;
+    QMPClient client;
 
     g_assert_cmpint(fchdir(there), ==, 0);
     setup();
     port_new();
-    client = client_new();
+    qmp_client_init(&client);
     if (kind & 1) {
-        send_chunk(client, hello, strlen(hello), false);
+        send_chunk(client.fd, hello, strlen(hello), false);
     }
     for (unsigned i = 1; in.left; i++) {
         size_t n = CHUNK;
         const uint8_t *bytes = input_bytes(&in, &n);
 
-        send_chunk(client, bytes, n, kind >> i % 8 & 1);
+        send_chunk(client.fd, bytes, n, kind >> i % 8 & 1);
     }
-    drain(client);
-    close(client);
+    drain(client.fd);
+    qmp_client_clear(&client);
     fuzz_spin();
     check_answers();
     monitor_cleanup();

@@ -8,6 +8,7 @@ edu=0000:00:01.0
 nvme=0000:00:02.0
 nic=0000:00:03.0
 pci=/sys/bus/pci/devices
+vtest=/sys/bus/viaduct_test/devices
 log=/tmp/vmm.log
 mem=512M
 smp=1
@@ -40,6 +41,13 @@ bind() {
         "/dev/vfio/devices/$(ls "$pci/$1/vfio-dev")"
 }
 
+# vtest N: make test devices (tests/lab/kmod), vtest0 and so on in $vtest.
+vtest() {
+    echo "$1" >/sys/module/viaduct_test/parameters/devices
+    [ -e "$vtest/vtest$(($1 - 1))/vfio-dev" ] || fail "there are no $1 test devices"
+    say "test devices: $(ls -m "$vtest")"
+}
+
 # vmm_start TEST OPTION…: start the program with a guest that runs tests/lab/guest/TEST; what it
 # prints comes live and goes to $log; $vmm is its process.
 vmm_start() {
@@ -49,7 +57,8 @@ vmm_start() {
     exec {out}> >(tee "$log" | tr -d '\r')
     tee=$!
     "$VIADUCT" -machine q35 -accel kvm -cpu host -nodefaults -display none -serial stdio \
-        -m "$mem" -smp "$smp" -kernel "${kernel:-$LAB_KERNEL}" -initrd "${initrd:-$LAB_GUEST}" \
+        -sandbox on -m "$mem" -smp "$smp" -kernel "${kernel:-$LAB_KERNEL}" \
+        -initrd "${initrd:-$LAB_GUEST}" \
         -append "$cmdline ${append:-} test=$test" \
         "$@" ${LAB_OPTS:-} </dev/null >&$out 2>&1 &
     vmm=$!

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""sweep.py PROGRAM [all | WAY N ERROR]: one scenario again and again, in which call N of the kernel
-fails, for each N there is. Each run must end with a line that says why and status 1, or as a VM
-that answers and quits with status 0; nothing may be left open in any. "all": in all ways, and with
-each error that is plausible for the call where otherwise it is one; WAY N ERROR: that run only."""
+"""sweep.py PROGRAM [all | WAY [STRIDE | N ERROR]]: one scenario again and again, in which call N of
+the kernel (or for memory or a thread) fails, for each N there is. Each run must end with a line that
+says why and status 1, or as a VM that answers and quits with status 0; nothing may be left open in
+any. "all": in all ways, and with each error that is plausible for the call where otherwise it is one;
+WAY: only so, and of the calls every STRIDE-th; WAY N ERROR: that run only."""
 
 import concurrent.futures
 import os
@@ -17,16 +18,17 @@ program = sys.argv[1]
 CPUS = os.cpu_count() or 1
 BATCH = 8 * CPUS
 # By iommufd, memory mapped behind the guest's boot or before it; by groups; "dead": all calls after
-# the first that fails do so too.
+# the first that fails do so too; "kvm": the same devices with the real KVM.
 WAYS = {
     "iommufd": (IOMMUFD, {"iommufd": "i0"}),
     "iommufd-dead": (IOMMUFD, {"iommufd": "i0"}),
     "map-wait": ([IOMMUFD[0], IOMMUFD[1] + ",map-wait=on"], {"iommufd": "i0"}),
     "group": ([], {}),
     "group-dead": ([], {}),
+    "kvm": (IOMMUFD + ["-S", "-smp", "2"], {"iommufd": "i0"}),
 }
 # Unless all is asked for: of which calls every how many-th.
-BRIEFLY = {"iommufd": 1, "group": 1, "iommufd-dead": 9, "group-dead": 9}
+BRIEFLY = {"iommufd": 1, "group": 1, "iommufd-dead": 9, "group-dead": 9, "kvm": 1}
 
 
 def play(vm, properties):
@@ -53,16 +55,36 @@ def play(vm, properties):
     assert vm.ask("query-status")["status"] == "running"
 
 
+def play_kvm(vm, properties):
+    """Nobody plays the guest here. What fails in a reset or a start stops the VM, no more."""
+    vm.greet()
+    added = vm.command("device_add", driver="vfio-pci", id="h", bus="rp",
+                       sysfsdev=vm.sysfs[8], **properties)
+    if "return" in added:
+        vm.ask("device_del", id="h")
+        vm.wait_event("DEVICE_DELETED")
+    else:
+        assert "\n" not in added["error"]["desc"], added
+        vm.refused = added["error"]["desc"]
+    for name in "cont", "stop", "cont":
+        vm.command(name)
+    vm.ask("system_reset")
+    vm.wait_event("RESET")
+    vm.ask("query-cpus-fast")
+    assert vm.ask("query-status")["status"] in ("running", "internal-error", "prelaunch")
+
+
 def run(way, nth, choice):
     """What happened, whether the call was made, and what is wrong."""
     objects, properties = WAYS[way]
     dead = way.endswith("-dead")
     vm = VM(program, DEVICES, objects + ROOT_PORT + card("a", 7, ",addr=2.0", properties) +
-            card("b", 9, ",addr=3.0", properties), fail=f"{nth}/{choice}{'+' if dead else ''}")
+            card("b", 9, ",addr=3.0", properties), fail=f"{nth}/{choice}{'+' if dead else ''}",
+            accel="kvm" if way == "kvm" else "qtest")
     vm.refused = None
     wrong = None
     try:
-        play(vm, properties)
+        (play_kvm if way == "kvm" else play)(vm, properties)
         alive = True
     except Gone as error:
         alive = False
@@ -113,9 +135,14 @@ def main():
     if len(sys.argv) > 4:
         place = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
         return report(place, run(*place))
-    ways, steps = BRIEFLY, range(1)
+    ways, steps = dict(BRIEFLY), range(1)
     if sys.argv[2:] == ["all"]:
         ways, steps = dict.fromkeys(WAYS, 1), range(4)
+    elif len(sys.argv) > 2:
+        ways = {sys.argv[2]: int(sys.argv[3]) if len(sys.argv) > 3 else 1}
+    if "kvm" in ways and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        print("kvm: skipped, there is no /dev/kvm to use")
+        del ways["kvm"]
     sysfs_devices(DEVICES)  # before there are threads
     with concurrent.futures.ThreadPoolExecutor(max_workers=CPUS) as pool:
         bad = sum(sweep(pool, way, stride, step, covered)

@@ -84,9 +84,10 @@ def sysfs_devices(devices):
 
 
 class VM:
-    """Runs PROGRAM with DEVICES, a tuple of (kind, minor, iommu); ARGS may name {devMINOR}."""
+    """Runs PROGRAM with DEVICES, a tuple of (kind, minor, iommu); ARGS may name {devMINOR}. With
+    another accelerator than qtest the guest is nobody's: it has no kernel and halts."""
 
-    def __init__(self, program, devices, args, fail=None):
+    def __init__(self, program, devices, args, fail=None, accel="qtest"):
         self.sysfs = sysfs_devices(devices)
         self.paths = [os.path.join(folder.name, f"{name}{next(numbers)}")
                       for name in ("qmp", "qtest")]
@@ -97,15 +98,19 @@ class VM:
         env["VIADUCT_SIM"] = " ".join(f"{kind}={m}/{iommu}" for kind, m, iommu in devices)
         if fail:
             env["VIADUCT_SIM_FAIL"] = fail
+        if accel != "qtest":
+            del self.paths[1]
+        options = [f"-qmp unix:{self.paths[0]}"]
+        options += [f"-qtest-log none -qtest unix:{path}" for path in self.paths[1:]]
         servers = [self.listen(path) for path in self.paths]
         self.process = subprocess.Popen(
-            [program, "-nodefaults", "-accel", "qtest", "-m", "16", "-qtest-log", "none",
-             "-qmp", f"unix:{self.paths[0]}", "-qtest", f"unix:{self.paths[1]}"]
+            [program, "-nodefaults", "-sandbox", "on", "-accel", accel, "-m", "16", *" ".join(options).split()]
             + [arg.format(**{f"dev{m}": path for m, path in self.sysfs.items()}) for arg in args],
             env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True)
         try:
-            self.qmp, self.qtest = [self.accept(server) for server in servers]
+            self.qmp, *qtest = [self.accept(server) for server in servers]
+            self.qtest = qtest[0] if qtest else None
         finally:
             for server, path in zip(servers, self.paths):
                 server.close()

@@ -8,7 +8,7 @@
 
 typedef struct vfio_device_feature_dma_logging_range LogRange;
 
-static int log_start(SimDevice *dev, void *data)
+static int log_start(SimDevice *dev, void *data, bool set)
 {
     struct vfio_device_feature_dma_logging_control *c = data;
     const LogRange *ranges = (const void *)(uintptr_t)c->ranges;
@@ -43,7 +43,7 @@ static int log_start(SimDevice *dev, void *data)
     return 0;
 }
 
-static int log_stop(SimDevice *dev, void *data)
+static int log_stop(SimDevice *dev, void *data, bool set)
 {
     sim_note("LOGGING_STOP");
     dev->logging = false;
@@ -51,7 +51,7 @@ static int log_stop(SimDevice *dev, void *data)
     return 0;
 }
 
-static int log_report(SimDevice *dev, void *data)
+static int log_report(SimDevice *dev, void *data, bool set)
 {
     const struct vfio_device_feature_dma_logging_report *r = data;
     uint8_t *bitmap = (void *)(uintptr_t)r->bitmap;
@@ -77,41 +77,66 @@ static int log_report(SimDevice *dev, void *data)
     return 0;
 }
 
+#define GET VFIO_DEVICE_FEATURE_GET
+#define SET VFIO_DEVICE_FEATURE_SET
+
+static bool logs(const SimDevice *dev)
+{
+    return dev->logs_dma;
+}
+
+static bool migrates(const SimDevice *dev)
+{
+    return dev->mig.flags;
+}
+
+static bool has_info_v2(const SimDevice *dev)
+{
+    return !dev->mig.no_info_v2;
+}
+
 static const struct {
-    uint32_t id, op;
+    uint32_t id, ops;
     size_t size;
-    int (*run)(SimDevice *dev, void *data);
+    bool (*has)(const SimDevice *dev);
+    int (*run)(SimDevice *dev, void *data, bool set);
 } features[] = {
-    { VFIO_DEVICE_FEATURE_DMA_LOGGING_START, VFIO_DEVICE_FEATURE_SET,
-      sizeof(struct vfio_device_feature_dma_logging_control), log_start },
-    { VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, VFIO_DEVICE_FEATURE_SET, 0, log_stop },
-    { VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, VFIO_DEVICE_FEATURE_GET,
-      sizeof(struct vfio_device_feature_dma_logging_report), log_report },
+    { VFIO_DEVICE_FEATURE_DMA_LOGGING_START, SET,
+      sizeof(struct vfio_device_feature_dma_logging_control), logs, log_start },
+    { VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, SET, 0, logs, log_stop },
+    { VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, GET,
+      sizeof(struct vfio_device_feature_dma_logging_report), logs, log_report },
+    { VFIO_DEVICE_FEATURE_MIGRATION, GET, sizeof(struct vfio_device_feature_migration), migrates,
+      sim_mig_get_flags },
+    { VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, GET | SET, sizeof(struct vfio_device_feature_mig_state),
+      migrates, sim_mig_state },
+    { VFIO_DEVICE_FEATURE_MIG_DATA_SIZE, GET, sizeof(struct vfio_device_feature_mig_data_size),
+      migrates, sim_mig_data_size },
+    { VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, SET, 0, has_info_v2, sim_mig_info_v2 },
 };
 
 int sim_device_feature(SimDevice *dev, void *arg)
 {
     struct vfio_device_feature *f = arg;
-    uint32_t ops = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET;
+    uint32_t ops = f->flags & (GET | SET);
     bool probe = f->flags & VFIO_DEVICE_FEATURE_PROBE;
 
-    if (f->argsz < sizeof(*f) || !(f->flags & (ops | VFIO_DEVICE_FEATURE_PROBE)) ||
-        ((f->flags & ops) == ops && !probe) ||
-        f->flags & ~(VFIO_DEVICE_FEATURE_MASK | ops | VFIO_DEVICE_FEATURE_PROBE)) {
+    if (f->argsz < sizeof(*f) || (!ops && !probe) || (ops == (GET | SET) && !probe) ||
+        f->flags & ~(VFIO_DEVICE_FEATURE_MASK | GET | SET | VFIO_DEVICE_FEATURE_PROBE)) {
         return fail(EINVAL);
     }
-    for (size_t i = 0; dev->logs_dma && i < G_N_ELEMENTS(features); i++) {
-        if (features[i].id != (f->flags & VFIO_DEVICE_FEATURE_MASK)) {
+    for (size_t i = 0; i < G_N_ELEMENTS(features); i++) {
+        if (features[i].id != (f->flags & VFIO_DEVICE_FEATURE_MASK) || !features[i].has(dev)) {
             continue;
         }
-        if ((f->flags & ops) != features[i].op) {
+        if (ops & ~features[i].ops) {
             return fail(EINVAL);
         }
         if (probe) {
             return 0;
         }
         return f->argsz - sizeof(*f) < features[i].size ? fail(EINVAL)
-                                                        : features[i].run(dev, f->data);
+                                                        : features[i].run(dev, f->data, ops == SET);
     }
     return fail(ENOTTY);
 }

@@ -4,6 +4,7 @@
 
 #include <linux/pci_regs.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -78,6 +79,9 @@ void sim_config_write(SimDevice *dev, uint64_t at, const void *buf, size_t len)
         take_reset(dev, at, len, PCI_CAP_ID_EXP, PCI_EXP_DEVCTL + 1, PCI_EXP_DEVCTL_BCR_FLR >> 8);
     reset |= take_reset(dev, at, len, PCI_CAP_ID_AF, PCI_AF_CTRL, PCI_AF_CTRL_FLR);
     dev->resets += reset;
+    if (reset) {
+        sim_mig_reset(dev);
+    }
     if (reset || !sim_decodes(dev)) {
         sim_iommu_revoke(dev);
     }
@@ -382,7 +386,19 @@ static int dev_reset(SimDevice *dev, void *arg)
     dev->resets++;
     note_state(dev);
     sim_iommu_revoke(dev);
+    sim_mig_reset(dev);
     return 0;
+}
+
+/* As its name says, if that is an address. */
+static void set_place(struct vfio_pci_dependent_device *d, const char *name)
+{
+    unsigned bus, slot, function;
+
+    if (name && sscanf(name, "0000:%x:%x.%x", &bus, &slot, &function) == 3) {
+        d->bus = (uint8_t)bus;
+        d->devfn = (uint8_t)(slot << 3 | function);
+    }
 }
 
 static int dev_hot_reset_info(SimDevice *dev, void *arg)
@@ -406,9 +422,8 @@ static int dev_hot_reset_info(SimDevice *dev, void *arg)
         d[n].devfn = (uint8_t)n;
         if (dev->via) {
             d[n].group_id = other->group;
-            d[n].bus = (uint8_t)strtoul(other->name + strlen("0000:"), NULL, 16);
-            d[n].devfn = 0;
         }
+        set_place(&d[n], other->name);
     }
     for (unsigned i = 0; i < slot->idle; i++, n++) {
         d[n].devfn = (uint8_t)n;
@@ -466,6 +481,7 @@ static int dev_hot_reset(SimDevice *dev, void *arg)
         other->hot_resets++;
         note_state(other);
         sim_iommu_revoke(other);
+        sim_mig_reset(other);
     }
     return 0;
 }
@@ -536,6 +552,8 @@ void sim_device_release(SimDevice *dev)
     irqs_off(dev);
     notify_off(dev);
     dev->bound = false;
+    dev->mig.info_v2 = false;
+    sim_mig_reset(dev);
     if (dev->via) {
         sim_group_device_closed(dev);
         return;
@@ -590,6 +608,7 @@ void sim_device_free(SimDevice *dev)
     g_array_unref(dev->triggers);
     g_array_unref(dev->logged);
     g_array_unref(dev->logged_ranges);
+    sim_mig_free(dev);
     g_ptr_array_remove(sim_devices, dev);
     g_free(dev);
 }

@@ -99,7 +99,7 @@ void sim_mock_free(SimDevice *dev);
 
 /* ---- device.c, device-log.c ---- */
 
-/* Of logging. */
+/* Of logging and migration. */
 int sim_device_feature(SimDevice *dev, void *arg);
 
 /* Whether its memory answers. */
@@ -119,6 +119,25 @@ int sim_device_check_token(const SimDevice *dev, const char *token);
 /* As vfio-pci opens a device. */
 void sim_device_wake(SimDevice *dev);
 
+/* ---- migration.c ---- */
+
+/* Of VFIO_DEVICE_FEATURE; @set: or GET. */
+int sim_mig_get_flags(SimDevice *dev, void *data, bool set);
+int sim_mig_state(SimDevice *dev, void *data, bool set);
+int sim_mig_data_size(SimDevice *dev, void *data, bool set);
+int sim_mig_info_v2(SimDevice *dev, void *data, bool set);
+/* How long the next transition takes, in ms. */
+void sim_mig_delay_begin(void);
+void sim_mig_delay_end(void);
+void sim_mig_reset(SimDevice *dev);
+void sim_mig_free(SimDevice *dev);
+/* Of a transfer's descriptor. */
+int sim_mig_ioctl(SimDevice *dev, unsigned transfer, unsigned long request, void *arg);
+ssize_t sim_mig_read(SimDevice *dev, unsigned transfer, void *buf, size_t len);
+ssize_t sim_mig_write(SimDevice *dev, unsigned transfer, const void *buf, size_t len);
+/* kernel.c: a new descriptor of the device's transfer. */
+int sim_mig_file(SimDevice *dev, unsigned transfer);
+
 /* ---- group.c ---- */
 
 /* NULL and errno. */
@@ -131,5 +150,14 @@ int sim_group_ioctl(SimGroup *g, unsigned long request, void *arg);
 SimContainer *sim_container_new(void);
 void sim_container_close(SimContainer *c);
 int sim_container_ioctl(SimContainer *c, unsigned long request, void *arg);
+
+/*
+ * Each call but those that give something back comes here first: whether it is to fail, with errno
+ * set to one of @errors (0-ended: what the kernel may well say).  @what is for the line that says so.
+ */
+bool sim_must_fail(const char *call, unsigned long what, const int *errors);
+
+/* failures.c: once, after sim_init(). */
+void sim_watch_ioctls(void);
 
 #endif

@@ -24,6 +24,31 @@ typedef struct SimRegion {
     int backing;      /* memfd: what the device's registers hold */
 } SimRegion;
 
+/*
+ * What a device is that can be migrated: some bytes.  Its stream says which bytes are where, while
+ * it runs again for those that have changed, and at the end what they must be together.
+ */
+typedef struct SimMigration {
+    uint64_t flags;      /* VFIO_MIGRATION_*; 0: it cannot be */
+    bool no_info_v2;     /* an older kernel */
+    GByteArray *content; /* resize it before a transfer */
+    unsigned chunk;      /* bytes that a read gives and a write takes at most; 0: all */
+    int size_error;      /* what VFIO_DEVICE_FEATURE_MIG_DATA_SIZE fails with; 0: it works */
+    uint64_t size;       /* that it tells instead, if not 0 */
+    unsigned delay;      /* of a transition, in ms */
+    uint32_t fail_at;    /* the first time it is to get to this state, */
+    int fail_errno;      /* not 0: it fails with that, */
+    uint32_t fail_in;    /* and is in this one then */
+    int read_error, write_error;
+    /* state */
+    uint32_t state;
+    unsigned transfer; /* its number; descriptors of others are dead */
+    bool info_v2, reinit;
+    GByteArray *stream; /* what is to be read, or was written */
+    guint at, initial;  /* read so far; where the initial data ends */
+    GString *history;   /* the states it was in */
+} SimMigration;
+
 typedef struct SimGroup SimGroup;
 /* Functions that a hot reset takes all. */
 typedef struct SimSlot {
@@ -77,6 +102,7 @@ typedef struct SimDevice {
     bool logging;
     GArray *logged_ranges; /* struct vfio_device_feature_dma_logging_range */
     GArray *logged;        /* uint64_t: pages of 4 KiB that were written */
+    SimMigration mig;
 } SimDevice;
 
 typedef struct SimExtent {
@@ -136,6 +162,21 @@ const GArray *sim_ioas(uint32_t id);
 /* What is mapped in the type1 container @nr of those there are; NULL: no such container. */
 const GArray *sim_container(unsigned nr);
 unsigned sim_containers(void);
+/* ---- migration ---- */
+
+/* The device gets @size bytes of content, and these VFIO_MIGRATION_* flags. */
+void sim_mig_init(SimDevice *dev, uint64_t flags, size_t size);
+/* It changes a byte of its content by itself. */
+void sim_mig_change(SimDevice *dev, size_t at, uint8_t val);
+/* It has initial data again: all of it. */
+void sim_mig_reinit(SimDevice *dev);
+/* The first hop on the way; VFIO_DEVICE_STATE_ERROR: there is none. */
+uint32_t sim_mig_next_state(uint64_t flags, uint32_t from, uint32_t to);
+/* As many transitions as ever were under way at the same time, of all devices. */
+unsigned sim_mig_parallel(void);
+/* What it has been through since the last time: one line, "running-p2p stop"; g_free it. */
+char *sim_mig_take_history(SimDevice *dev);
+
 /* The device signals a vector of the interrupt kind that is on; false if nobody listens. */
 bool sim_fire(SimDevice *dev, unsigned vector);
 /* The host signals ERR or REQ; the same. */

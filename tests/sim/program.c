@@ -141,6 +141,7 @@ static void __attribute__((constructor)) before_main(void)
     g_auto(GStrv) words = g_strsplit(devices ?: "", " ", -1);
 
     sim_init();
+    sim_watch_ioctls();
     for (char **word = words; *word; word++) {
         make_one(*word);
     }

@@ -30,7 +30,7 @@ static void test_smp(void)
 {
     static const struct {
         const char *arg;
-        SMPOptions smp; /* cpus 0: refused */
+        CPUTopology smp; /* cpus 0: refused */
     } cases[] = {
         { "3", { 3, 3, 1, 1, 3, 1 } },
         { "4,sockets=2", { 4, 4, 2, 1, 2, 1 } },

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "core/irq.h"
+
 #define HT      (1u << 28)
 #define AVX     (1u << 28)
 #define XSAVE   (1u << 26)
@@ -231,6 +233,19 @@ static void test_many(void)
     g_assert_cmphex(cpuid_find(c, 4, 0)->eax >> 26, ==, 63);
 }
 
+/* Fewer routes than the board has pins are no routes for devices; the difference must not wrap. */
+static void test_few_routes(void)
+{
+    g_autoptr(GError) err = NULL;
+
+    g_assert_false(kvm_irq_init(39, &err));
+    g_assert_cmpstr(err->message, ==, "KVM takes 39 interrupt routes, the board alone has 40");
+    g_clear_error(&err);
+    g_assert_true(kvm_irq_init(40, &err));
+    g_assert_cmpint(irq_route_add((MSIMessage) { 0xfee00000, 0x40 }, &err), ==, -1);
+    g_assert_cmpstr(err->message, ==, "KVM has no interrupt route left (of 0)");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -241,5 +256,6 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu/topology-intel", test_topology_intel);
     g_test_add_func("/cpu/topology-amd", test_topology_amd);
     g_test_add_func("/cpu/many", test_many);
+    g_test_add_func("/kvm/few-routes", test_few_routes);
     return g_test_run();
 }

@@ -11,7 +11,7 @@
 
 #include "core/fdset.h"
 #include "core/object.h"
-#include "monitor/monitor.h"
+#include "tests/unit/qmp-client.h"
 #include "util/error.h"
 #include "util/fd.h"
 
@@ -69,14 +69,6 @@ static void taker_class_init(UserObjectClass *klass)
 }
 
 /* ---- a client ---- */
-
-static void spin(void)
-{
-    for (int i = 0; i < 50; i++) {
-        while (g_main_context_iteration(NULL, FALSE)) {
-        }
-    }
-}
 
 /* What has come, by one space per line end. */
 static char *receive(int sock)
@@ -152,22 +144,14 @@ static void assert_error(int sock, const char *text, int fd, const char *desc)
 /* The client's end of a monitor's socket pair. */
 static int connect_monitor(void)
 {
-    static int serial;
-    g_autoptr(JsonObject) opts = json_object_new();
-    g_autofree char *id = g_strdup_printf("mon%d", serial++), *text = NULL, *greeting = NULL;
-    int pair[2];
-    Chardev *chr;
+    QMPClient c;
+    g_autofree char *greeting = NULL;
 
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
-    text = g_strdup_printf("%d", pair[1]);
-    json_object_set_string_member(opts, "backend", "socket");
-    json_object_set_string_member(opts, "id", id);
-    json_object_set_string_member(opts, "fd", text);
-    chr = chardev_new(opts, NULL);
-    g_assert_true(monitor_init_qmp(chr, false, NULL));
-    greeting = ask(pair[0], "{'execute':'qmp_capabilities'}", -1);
+    qmp_client_init(&c);
+    g_string_free(c.in, TRUE); /* the tests read text */
+    greeting = ask(c.fd, "{'execute':'qmp_capabilities'}", -1);
     g_assert_true(g_str_has_suffix(greeting, OK));
-    return pair[0];
+    return c.fd;
 }
 
 /* Everything ends, and nothing may be left of it. */

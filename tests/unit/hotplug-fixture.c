@@ -2,13 +2,11 @@
 #include "hotplug-fixture.h"
 
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/accel.h"
 #include "hw/pci/msi.h"
-#include "monitor/monitor.h"
-#include "util/fd.h"
+#include "tests/unit/qmp-client.h"
 #include "util/error.h"
 #include "util/keyval.h"
 
@@ -93,29 +91,8 @@ static void test_card_class_init(TestCardClass *klass)
 
 /* ---- the user: a QMP session ---- */
 
-static int qmp = -1;
-static GString *input, *events; /* unread bytes; "NAME:device " of events since they were read */
-
-static JsonObject *receive(void)
-{
-    g_autoptr(JsonNode) node = NULL;
-    g_autofree char *line = NULL;
-    char *end, buf[4096];
-
-    for (int i = 0; !(end = strstr(input->str, "\r\n")); i++) {
-        ssize_t n;
-
-        g_assert_cmpint(i, <, 1000);
-        g_main_context_iteration(NULL, FALSE);
-        n = recv(qmp, buf, sizeof(buf), MSG_DONTWAIT);
-        g_string_append_len(input, buf, MAX(n, 0));
-    }
-    line = g_strndup(input->str, (gsize)(end - input->str));
-    g_string_erase(input, 0, end + 2 - input->str);
-    node = json_from_string(line, NULL);
-    g_assert_nonnull(node);
-    return json_node_dup_object(node);
-}
+static QMPClient qmp;
+static GString *events; /* "NAME:device " since they were read */
 
 static void note_event(JsonObject *event)
 {
@@ -131,10 +108,11 @@ static char *ask(const char *request)
 {
     g_autofree char *text = g_strdelimit(g_strdup(request), "'", '"');
 
-    g_assert_cmpint(write(qmp, text, strlen(text)), ==, (ssize_t)strlen(text));
+    g_assert_cmpint(write(qmp.fd, text, strlen(text)), ==, (ssize_t)strlen(text));
     for (;;) {
-        g_autoptr(JsonObject) reply = receive();
+        g_autoptr(JsonObject) reply = qmp_client_receive(&qmp);
 
+        g_assert_nonnull(reply);
         if (json_object_has_member(reply, "event")) {
             if (json_object_has_member(reply, "data")) {
                 note_event(reply);
@@ -179,20 +157,11 @@ void expect_events(const char *names)
 
 static void qmp_start(void)
 {
-    g_autoptr(JsonObject) opts = json_object_new(), greeting = NULL;
-    g_autofree char *fd = NULL;
-    int pair[2];
+    g_autoptr(JsonObject) greeting = NULL;
 
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
-    fd = g_strdup_printf("%d", pair[1]);
-    qmp = pair[0];
-    input = g_string_new(NULL);
     events = g_string_new(NULL);
-    json_object_set_string_member(opts, "backend", "socket");
-    json_object_set_string_member(opts, "id", "mon");
-    json_object_set_string_member(opts, "fd", fd);
-    g_assert_true(monitor_init_qmp(chardev_new(opts, NULL), false, NULL));
-    greeting = receive();
+    qmp_client_init(&qmp);
+    greeting = qmp_client_receive(&qmp);
     expect("{'execute':'qmp_capabilities'}", "");
 }
 
@@ -390,8 +359,7 @@ int hotplug_run(void)
     status = g_test_run();
     monitor_cleanup();
     chardev_cleanup_all();
-    fd_close(&qmp);
-    g_string_free(input, TRUE);
+    qmp_client_clear(&qmp);
     g_string_free(events, TRUE);
     return status;
 }

@@ -9,12 +9,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "backends/chardev.h"
 #include "core/accel.h"
 #include "core/event.h"
 #include "core/machine.h"
 #include "core/runstate.h"
-#include "monitor/monitor.h"
+#include "tests/unit/qmp-client.h"
 #include "util/fd.h"
 
 /* ---- an accelerator and a machine of which nothing is asked ---- */
@@ -70,69 +69,21 @@ static void test_object_class_init(UserObjectClass *klass)
 
 /* ---- a client ---- */
 
-typedef struct Client {
-    int fd;
-    GString *in;
-    Chardev *chr; /* the other side's, where the test has made it */
-} Client;
-
-static void spin(void)
-{
-    for (int i = 0; i < 50; i++) {
-        while (g_main_context_iteration(NULL, FALSE)) {
-        }
-    }
-}
-
-static void send_bytes(Client *c, const void *bytes, size_t len)
+static void send_bytes(QMPClient *c, const void *bytes, size_t len)
 {
     g_assert_cmpint(write(c->fd, bytes, len), ==, (ssize_t)len);
 }
 
-static void client_send(Client *c, const char *text)
+static void client_send(QMPClient *c, const char *text)
 {
     send_bytes(c, text, strlen(text));
 }
 
-/* Takes in what has come; false at the end of the stream. */
-static bool fill(Client *c)
-{
-    char buf[4096];
-    ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT);
-
-    if (n > 0) {
-        g_string_append_len(c->in, buf, n);
-    }
-    return n != 0;
-}
-
-/* The next line, parsed; NULL if there is none. */
-static JsonObject *receive(Client *c)
-{
-    g_autoptr(JsonNode) node = NULL;
-    g_autofree char *line = NULL;
-    char *end;
-
-    for (int i = 0; i < 100 && !strstr(c->in->str, "\r\n"); i++) {
-        spin();
-        fill(c);
-    }
-    end = strstr(c->in->str, "\r\n");
-    if (!end) {
-        return NULL;
-    }
-    line = g_strndup(c->in->str, (gsize)(end - c->in->str));
-    g_string_erase(c->in, 0, end + 2 - c->in->str);
-    node = json_from_string(line, NULL);
-    g_assert_nonnull(node);
-    return json_node_dup_object(node);
-}
-
 /* What comes next is this, member by member and no more. */
-static void expect(Client *c, const char *json)
+static void expect(QMPClient *c, const char *json)
 {
     g_autoptr(JsonNode) wanted = json_from_string(json, NULL);
-    g_autoptr(JsonObject) got = receive(c);
+    g_autoptr(JsonObject) got = qmp_client_receive(c);
     g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
 
     g_assert_nonnull(got);
@@ -146,9 +97,9 @@ static void expect(Client *c, const char *json)
     }
 }
 
-static void expect_error(Client *c, const char *class, const char *desc)
+static void expect_error(QMPClient *c, const char *class, const char *desc)
 {
-    g_autoptr(JsonObject) got = receive(c);
+    g_autoptr(JsonObject) got = qmp_client_receive(c);
     JsonObject *error;
 
     g_assert_nonnull(got);
@@ -158,9 +109,9 @@ static void expect_error(Client *c, const char *class, const char *desc)
     g_assert_cmpstr(json_object_get_string_member(error, "desc"), ==, desc);
 }
 
-static void expect_event(Client *c, const char *name, const char *data)
+static void expect_event(QMPClient *c, const char *name, const char *data)
 {
-    g_autoptr(JsonObject) got = receive(c);
+    g_autoptr(JsonObject) got = qmp_client_receive(c);
     JsonObject *timestamp;
 
     g_assert_nonnull(got);
@@ -177,16 +128,16 @@ static void expect_event(Client *c, const char *name, const char *data)
     }
 }
 
-static void expect_nothing(Client *c)
+static void expect_nothing(QMPClient *c)
 {
     spin();
-    fill(c);
+    qmp_client_fill(c);
     g_assert_cmpstr(c->in->str, ==, "");
 }
 
-static void expect_greeting(Client *c)
+static void expect_greeting(QMPClient *c)
 {
-    g_autoptr(JsonObject) got = receive(c);
+    g_autoptr(JsonObject) got = qmp_client_receive(c);
     JsonObject *version;
 
     g_assert_nonnull(got);
@@ -197,39 +148,16 @@ static void expect_greeting(Client *c)
     g_assert_nonnull(strstr(json_object_get_string_member(version, "package"), "viaduct"));
 }
 
-static void client_init(Client *c)
+static void client_init(QMPClient *c)
 {
-    static int serial;
-    g_autofree char *id = g_strdup_printf("mon%d", serial++);
-    g_autofree char *fd = NULL;
-    g_autoptr(JsonObject) opts = json_object_new();
-    g_autoptr(GError) err = NULL;
-    int pair[2];
-    Chardev *chr;
-
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
-    fd = g_strdup_printf("%d", pair[1]);
-    json_object_set_string_member(opts, "backend", "socket");
-    json_object_set_string_member(opts, "id", id);
-    json_object_set_string_member(opts, "fd", fd);
-    chr = chardev_new(opts, &err);
-    g_assert_no_error(err);
-    g_assert_true(monitor_init_qmp(chr, false, &err));
-    *c = (Client) { pair[0], g_string_new(NULL), chr };
+    qmp_client_init(c);
     expect_greeting(c);
 }
 
-static void client_negotiate(Client *c)
+static void client_negotiate(QMPClient *c)
 {
     client_send(c, "{\"execute\":\"qmp_capabilities\"}");
     expect(c, "{\"return\":{}}");
-}
-
-static void client_clear(Client *c)
-{
-    fd_close(&c->fd);
-    g_string_free(c->in, TRUE);
-    spin();
 }
 
 static void end(void)
@@ -242,7 +170,7 @@ static void end(void)
 
 static void test_negotiation(void)
 {
-    Client c;
+    QMPClient c;
 
     client_init(&c);
     client_send(&c, "{\"execute\":\"query-status\"}");
@@ -256,11 +184,11 @@ static void test_negotiation(void)
     client_send(&c, "{\"execute\":\"qmp_capabilities\"}");
     expect_error(&c, "CommandNotFound",
                  "Capabilities negotiation is already complete, command ignored");
-    client_clear(&c);
+    qmp_client_clear(&c);
     end();
 }
 
-static void refuse(Client *c, const char *request, const char *class, const char *desc)
+static void refuse(QMPClient *c, const char *request, const char *class, const char *desc)
 {
     g_test_message("%s", request);
     client_send(c, request);
@@ -269,7 +197,7 @@ static void refuse(Client *c, const char *request, const char *class, const char
 
 static void test_errors(void)
 {
-    Client c;
+    QMPClient c;
 
     client_init(&c);
     client_negotiate(&c);
@@ -294,7 +222,7 @@ static void test_errors(void)
     client_send(&c, "{\"execute\":\"nosuch\",\"id\":[\"a\",{\"b\":1}]}");
     expect(&c, "{\"id\":[\"a\",{\"b\":1}],\"error\":{\"class\":\"CommandNotFound\","
                "\"desc\":\"The command nosuch has not been found\"}}");
-    client_clear(&c);
+    qmp_client_clear(&c);
     end();
 }
 
@@ -320,8 +248,11 @@ static void test_bad_json(void)
         "{\"execute\":\"\\ud800\"}",
         "{\"\\ud800\":1}",
         "{\"a\":\"\\ud800\" \"b\"}",
+        "{\"execute\":\"query-kvm\\u0000x\"}",
+        "{\"execute\":\"query-kvm\",\"id\":\"\\\\\\u0000\"}",
+        "{\"execute\":\"stop\",\"\\u0000\":1}",
     };
-    Client c;
+    QMPClient c;
 
     client_init(&c);
     client_negotiate(&c);
@@ -330,14 +261,14 @@ static void test_bad_json(void)
 
         g_test_message("case %zu", i);
         client_send(&c, bad[i]);
-        got = receive(&c);
+        got = qmp_client_receive(&c);
         g_assert_nonnull(got);
         g_assert_true(json_object_has_member(got, "error"));
         expect_nothing(&c);
         client_send(&c, "{\"execute\":\"query-kvm\"}");
         expect(&c, "{\"return\":{\"enabled\":true,\"present\":true}}");
     }
-    client_clear(&c);
+    qmp_client_clear(&c);
     end();
 }
 
@@ -345,7 +276,7 @@ static void test_framing(void)
 {
     static const char tricky[] = "{ \"execute\" : \"nosuch\\\"}]\\\\\" , \"id\" : \"{[\" }\r\n";
     g_autoptr(GString) deep = g_string_new(NULL);
-    Client c;
+    QMPClient c;
 
     client_init(&c);
     client_negotiate(&c);
@@ -372,13 +303,13 @@ static void test_framing(void)
     expect_nothing(&c);
     client_send(&c, "{\"execute\":\"stop\"}");
     expect(&c, "{\"return\":{}}");
-    client_clear(&c);
+    qmp_client_clear(&c);
     end();
 }
 
 static void test_events(void)
 {
-    Client a, b, silent;
+    QMPClient a, b, silent;
     JsonObject *data = json_object_new();
 
     client_init(&a);
@@ -401,9 +332,9 @@ static void test_events(void)
     event_emit("TEST", data);
     expect_event(&a, "TEST", "{\"x\":5}");
     expect_nothing(&silent);
-    client_clear(&a);
-    client_clear(&b);
-    client_clear(&silent);
+    qmp_client_clear(&a);
+    qmp_client_clear(&b);
+    qmp_client_clear(&silent);
     end();
 }
 
@@ -414,7 +345,7 @@ static void test_back_pressure(void)
     static const char command[] = "{\"execute\":\"query-commands\"}";
     size_t sent = 0, answers = 0, total = COMMANDS * (sizeof(command) - 1);
     g_autoptr(GString) all = g_string_new(NULL);
-    Client c;
+    QMPClient c;
 
     client_init(&c);
     client_negotiate(&c);
@@ -434,13 +365,13 @@ static void test_back_pressure(void)
             sent += (size_t)n;
         }
         g_assert_cmpuint(chardev_queued(c.chr), <, 256 * 1024);
-        got = receive(&c);
+        got = qmp_client_receive(&c);
         g_assert_nonnull(got);
         g_assert_cmpuint(json_array_get_length(json_object_get_array_member(got, "return")), >, 20);
         answers++;
     }
     expect_nothing(&c);
-    client_clear(&c);
+    qmp_client_clear(&c);
     end();
 }
 
@@ -448,7 +379,7 @@ static void test_events_dropped_whole(void)
 {
     g_autofree char *text = g_strnfill(10000, 'x');
     unsigned events = 0;
-    Client c;
+    QMPClient c;
 
     client_init(&c);
     client_negotiate(&c);
@@ -459,7 +390,7 @@ static void test_events_dropped_whole(void)
         event_emit("BIG", data);
     }
     for (;;) {
-        g_autoptr(JsonObject) got = receive(&c);
+        g_autoptr(JsonObject) got = qmp_client_receive(&c);
 
         if (!got) {
             break;
@@ -471,7 +402,7 @@ static void test_events_dropped_whole(void)
     g_assert_cmpuint(events, <, 500);
     client_send(&c, "{\"execute\":\"query-kvm\"}");
     expect(&c, "{\"return\":{\"enabled\":true,\"present\":true}}");
-    client_clear(&c);
+    qmp_client_clear(&c);
     end();
 }
 
@@ -479,7 +410,7 @@ static void test_events_dropped_whole(void)
 
 static void test_objects(void)
 {
-    Client c;
+    QMPClient c;
 
     client_init(&c);
     client_negotiate(&c);
@@ -514,13 +445,13 @@ static void test_objects(void)
                     "{\"execute\":\"object-del\",\"arguments\":{\"id\":\"o1\"}}");
     expect(&c, "{\"return\":{}}");
     expect_error(&c, "GenericError", "object 'o1' not found");
-    client_clear(&c);
+    qmp_client_clear(&c);
     end();
 }
 
 static void test_types(void)
 {
-    Client c;
+    QMPClient c;
 
     client_init(&c);
     client_negotiate(&c);
@@ -542,7 +473,7 @@ static void test_types(void)
     client_send(&c, "{\"execute\":\"device-list-properties\",\"arguments\":"
                     "{\"typename\":\"nosuch\"}}");
     expect_error(&c, "DeviceNotFound", "Device 'nosuch' not found");
-    client_clear(&c);
+    qmp_client_clear(&c);
     end();
 }
 
@@ -575,19 +506,19 @@ static void test_unix_server(void)
     g_assert_true(monitor_init_qmp(chr, false, &err));
     g_assert_false(monitor_init_qmp(chr, false, NULL));
     for (int i = 0; i < 3; i++) {
-        Client first = { connect_unix(path), g_string_new(NULL), chr };
-        Client second = { connect_unix(path), g_string_new(NULL), chr };
+        QMPClient first = { connect_unix(path), g_string_new(NULL), chr };
+        QMPClient second = { connect_unix(path), g_string_new(NULL), chr };
 
         expect_greeting(&first);
         client_negotiate(&first);
         client_send(&first, "{\"execute\":"); /* never ends: the next one must not inherit it */
         expect_nothing(&second);
-        client_clear(&first);
+        qmp_client_clear(&first);
         expect_greeting(&second);
         client_send(&second, "{\"execute\":\"query-kvm\"}");
         expect_error(&second, "CommandNotFound",
                      "Expecting capabilities negotiation with 'qmp_capabilities'");
-        client_clear(&second);
+        qmp_client_clear(&second);
     }
     g_assert_null(chardev_new_from_spec("unix:/x,server=on,wait=off", "a", NULL)); /* same id */
     end();
@@ -665,7 +596,7 @@ static void test_pty(void)
 {
     g_autoptr(GError) err = NULL;
     g_autofree char *filename = NULL;
-    Client c = { .in = g_string_new(NULL) };
+    QMPClient c = { .in = g_string_new(NULL) };
     int tap = dup(STDOUT_FILENO);
     Chardev *chr;
     char buf[4096];
@@ -688,7 +619,7 @@ static void test_pty(void)
         g_string_append_len(c.in, buf, MAX(n, 0));
     }
     g_assert_true(g_str_has_prefix(c.in->str, "{\"QMP\""));
-    client_clear(&c);
+    qmp_client_clear(&c);
     end();
 }
 

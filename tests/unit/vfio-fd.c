@@ -231,6 +231,24 @@ static void test_device_twice(void)
     teardown(PCI_DEVICE(object_resolve("d0")));
 }
 
+/* Given again by somebody who had kept it open: the kernel binds an open file once. */
+static void test_device_again(void)
+{
+    g_autofree char *text = NULL;
+    int fd;
+
+    begin();
+    fd = inherited("/dev/vfio/devices/vfio7");
+    text = number(fd);
+    sim->bound = true;
+    assert_no_device(text, ",iommufd=i0",
+                     "Invalid argument; if it was in use before, and somebody has kept it open, it "
+                     "is bound for good: open the device anew");
+    sim->bound = false;
+    hostcalls->close(fd);
+    teardown(NULL);
+}
+
 static void test_device_wrong(void)
 {
     int null = open("/dev/null", O_RDWR), memfd = memfd_create("file", 0);
@@ -349,6 +367,7 @@ static void add(void)
     g_test_add_func("/vfio-fd/device-by-number", test_device_by_number);
     g_test_add_func("/vfio-fd/device-without-id", test_device_without_id);
     g_test_add_func("/vfio-fd/device-twice", test_device_twice);
+    g_test_add_func("/vfio-fd/device-again", test_device_again);
     g_test_add_func("/vfio-fd/device-wrong", test_device_wrong);
     g_test_add_func("/vfio-fd/device-failures", test_device_failures);
     g_test_add_func("/vfio-fd/device-name", test_device_name);

@@ -141,11 +141,14 @@ static void test_each_call_fails(void)
         setup();
         sim_fail(nth);
         dev = plug_group("d0", sysfs, "", &err);
-        if (dev) {
-            g_assert_false(sim_failed());
+        if (dev && !sim_failed()) {
             sim_fail(0);
             end(dev);
             break;
+        }
+        if (dev) { /* a failure that is survived */
+            end(dev);
+            continue;
         }
         g_assert_true(sim_failed());
         g_test_message("%u: %s", nth, err->message);
@@ -369,7 +372,7 @@ static void test_kernels(void)
     end(NULL);
     setup();
     sim_type1.info_size = 1U << 30;
-    assert_group_fails("", "information on the IOMMU is 1073741824 bytes long");
+    assert_group_fails("", "VFIO_IOMMU_GET_INFO: the kernel's answer is 1073741824 bytes long");
     end(NULL);
     setup();
     sim_type1.version = 7;

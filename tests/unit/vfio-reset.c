@@ -38,7 +38,8 @@ static void slot_end(PCIDevice *dev)
 /* The fixture's folder is that of minor 7; this is another for minor 8. */
 static char *make_sysfs(void)
 {
-    char *top = g_dir_make_tmp("viaduct-vfio-XXXXXX", NULL);
+    g_autofree char *parent = g_dir_make_tmp("viaduct-vfio-XXXXXX", NULL);
+    char *top = g_build_filename(parent, "0000:02:00.1", NULL);
     g_autofree char *cdev = g_build_filename(top, "vfio-dev", "vfio8", NULL);
     g_autofree char *dev = g_build_filename(cdev, "dev", NULL);
 
@@ -50,18 +51,20 @@ static char *make_sysfs(void)
 static void remove_sysfs(const char *top)
 {
     static const char *const parts[] = { "vfio-dev/vfio8/dev", "vfio-dev/vfio8", "vfio-dev", "" };
+    g_autofree char *parent = g_path_get_dirname(top);
 
     for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
         g_autofree char *path = g_build_filename(top, parts[i], NULL);
 
         g_remove(path);
     }
+    g_remove(parent);
 }
 
-static PCIDevice *plug_second(void)
+static PCIDevice *plug_second(const char *iommufd)
 {
     g_autofree char *dir = make_sysfs();
-    g_autofree char *text = g_strdup_printf("vfio-pci,id=d1,sysfsdev=%s,iommufd=i0", dir);
+    g_autofree char *text = g_strdup_printf("vfio-pci,id=d1,sysfsdev=%s,iommufd=%s", dir, iommufd);
     g_autoptr(JsonObject) opts = keyval_parse(text, "driver", NULL, NULL);
     g_autoptr(GError) err = NULL;
 
@@ -72,20 +75,27 @@ static PCIDevice *plug_second(void)
 }
 
 /* Neither has a reset of its own. */
-static void plug_two(void)
+static void plug_two_by(const char *iommufd)
 {
     slot_begin();
     setup();
     first = sim;
+    first->name = "0000:02:00.0";
     first->flags &= ~(uint32_t)VFIO_DEVICE_FLAGS_RESET;
     slot_add();
     setup();
     sim->minor = 8;
+    sim->name = "0000:02:00.1";
     sim->flags = first->flags;
     slot_add();
     functions[0] = plug_ok("");
-    functions[1] = plug_second();
+    functions[1] = plug_second(iommufd);
     g_free(sim_take_log());
+}
+
+static void plug_two(void)
+{
+    plug_two_by("i0");
 }
 
 static void unplug_two(void)
@@ -303,6 +313,24 @@ static void test_slot(void)
     unplug_two();
 }
 
+/* Each by an iommufd object of its own, which are one context of the kernel's. */
+static void test_slot_two_objects(void)
+{
+    g_autoptr(JsonObject) opts = keyval_parse("iommufd,id=i9", "qom-type", NULL, NULL);
+
+    has_run();
+    g_assert_true(user_object_add(opts, NULL));
+    plug_two_by("i9");
+    use(functions[0]);
+    use(functions[1]);
+    devices_reset();
+    g_assert_cmpuint(first->hot_resets, ==, 1);
+    g_assert_cmpuint(sim->hot_resets, ==, 1);
+    g_assert_false(warned(functions[0]) || warned(functions[1]));
+    unplug_two();
+    g_assert_true(user_object_del("i9", NULL));
+}
+
 /* The last one has a reset of its own, and is taken along with the one that waits for it. */
 static void test_slot_mixed(void)
 {
@@ -313,7 +341,7 @@ static void test_slot_mixed(void)
     device_destroy(DEVICE(functions[1]));
     sim->flags |= VFIO_DEVICE_FLAGS_RESET;
     pci_set_long(sim->config + DEVCAP, PCI_EXP_DEVCAP_FLR);
-    functions[1] = plug_second();
+    functions[1] = plug_second("i0");
     use(functions[0]);
     use(functions[1]);
     g_free(sim_take_log());
@@ -373,6 +401,7 @@ static void add_tests(void)
     g_test_add_func("/vfio/reset/choice", test_choice);
     g_test_add_func("/vfio/reset/busy", test_busy);
     g_test_add_func("/vfio/reset/slot", test_slot);
+    g_test_add_func("/vfio/reset/slot-two-objects", test_slot_two_objects);
     g_test_add_func("/vfio/reset/slot-large", test_slot_large);
     g_test_add_func("/vfio/reset/slot-mixed", test_slot_mixed);
     g_test_add_func("/vfio/reset/stranger", test_stranger);

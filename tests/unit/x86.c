@@ -302,7 +302,7 @@ static void test_smbios(void)
     };
     static const uint8_t uuid[] = { 0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66,
                                     0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff };
-    MachineConfig config = { .sockets = 3, .dies = 2, .cores = 150, .threads = 2 };
+    MachineConfig config = { .smp = { .sockets = 3, .dies = 2, .cores = 150, .threads = 2 } };
     g_autoptr(GByteArray) table = NULL;
     unsigned count[128] = { 0 }, n, array = 0;
     uint8_t entry[SMBIOS_ENTRY_SIZE];
@@ -826,6 +826,19 @@ static void test_rtc(void)
     g_assert_cmphex(rtc_get(4) << 8 | rtc_get(0), ==, 0);
     g_assert_cmphex(rtc_get(12) & 0xa0, ==, 0xa0);
     g_assert_false(lines[8]);
+
+    /* At second 77 of any minute: it never comes, and to know that takes no time. */
+    {
+        gint64 start = g_get_monotonic_time();
+
+        rtc_put(3, 0xff);
+        rtc_put(5, 0xff);
+        for (int i = 0; i < 4000; i++) {
+            rtc_put(1, i % 2 ? 0x77 : 0x78);
+        }
+        g_assert_cmpint(g_get_monotonic_time() - start, <, G_USEC_PER_SEC / 2);
+        g_assert_false(lines[8]);
+    }
 
     /* 1024 Hz, and each second. */
     rtc_put(11, 0x42);

@@ -24,6 +24,16 @@ void msi_reset(PCIDevice *dev);
 
 /* ---- MSI-X ---- */
 
+/* Bytes of the table of so many vectors, and of their pending bits. */
+static inline uint32_t msix_table_size(unsigned vectors)
+{
+    return vectors * PCI_MSIX_ENTRY_SIZE;
+}
+static inline uint32_t msix_pba_size(unsigned vectors)
+{
+    return (vectors + 63) / 64 * 8;
+}
+
 typedef struct MSIXHooks {
     /*
      * The guest unmasked the vector, which now has @msg; again when the message changes.  Between

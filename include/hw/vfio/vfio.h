@@ -63,13 +63,16 @@ typedef struct VFIODevice {
     IOMMUFDBackend *iommufd;               /* NULL: not connected, or reached by its group */
     VFIOGroup *group;                      /* NULL: not connected, or reached by its cdev */
     VFIOContainer *container;
-    VFIODomain *domain;           /* of the container; NULL: none of its own */
-    bool accel_told;              /* the accelerator has the cdev */
-    char *cpr_name;               /* that another process finds it by; NULL: none can */
-    bool given;                   /* by an open descriptor, not by its place in sysfs */
-    bool adopted;                 /* another process has opened, bound and attached it */
-    bool no_dmabuf;               /* the kernel does not give out parts of its regions */
-    VFIODirtySource dirty_source; /* while tracking is on */
+    VFIODomain *domain;              /* of the container; NULL: none of its own */
+    bool accel_told;                 /* the accelerator has the cdev */
+    char *cpr_name;                  /* that another process finds it by; NULL: none can */
+    bool given;                      /* by an open descriptor, not by its place in sysfs */
+    bool adopted;                    /* another process has opened, bound and attached it */
+    bool no_dmabuf;                  /* the kernel does not give out parts of its regions */
+    VFIODirtySource dirty_source;    /* while tracking is on */
+    bool no_dirty_log;               /* its own log of its writes is not used */
+    bool no_running_sync;            /* nor is anybody asked for them before the VM has stopped */
+    struct VFIOMigration *migration; /* NULL: it is not to be migrated, as nobody has asked yet */
 } VFIODevice;
 
 /*

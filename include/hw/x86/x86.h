@@ -52,6 +52,9 @@ bool x86_memory_layout(X86Memory *mem, uint64_t ram_size, unsigned phys_bits, bo
 /* The host address of @len bytes of RAM at @addr; NULL unless they are RAM, all of them. */
 uint8_t *x86_memory_ptr(const X86Memory *mem, uint64_t addr, uint64_t len);
 
+/* What makes all bytes add up to 0, as firmware's tables want it. */
+uint8_t x86_checksum(const void *data, size_t len);
+
 /* The INTx wiring, for the host bridge and for _PRT: GSIs 16 to 23, turning by one each slot. */
 int x86_map_intx(int slot, int pin);
 

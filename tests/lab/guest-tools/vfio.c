@@ -81,7 +81,7 @@ static uint64_t physical_bar(const char *address)
     return start;
 }
 
-Device device_open(const char *address)
+Device device_open_unmapped(const char *address)
 {
     Device dev = { .address = address, .bar_address = physical_bar(address) };
     struct vfio_device_info info = { .argsz = sizeof(info) };
@@ -102,9 +102,18 @@ Device device_open(const char *address)
     }
     dev.can_reset = info.flags & VFIO_DEVICE_FLAGS_RESET;
     dev.config = config.offset;
+    dev.bar_offset = bar.offset;
     dev.bar_size = bar.size;
     device_enable(&dev, true);
-    dev.bar = mmap(NULL, bar.size, PROT_READ | PROT_WRITE, MAP_SHARED, dev.fd, (off_t)bar.offset);
+    return dev;
+}
+
+Device device_open(const char *address)
+{
+    Device dev = device_open_unmapped(address);
+
+    dev.bar =
+        mmap(NULL, dev.bar_size, PROT_READ | PROT_WRITE, MAP_SHARED, dev.fd, (off_t)dev.bar_offset);
     if (dev.bar == MAP_FAILED) {
         die("%s: BAR 0 cannot be mapped: %s", address, strerror(errno));
     }
@@ -136,19 +145,55 @@ void device_enable(const Device *dev, bool on)
     config_write(dev, PCI_COMMAND, (uint16_t)(on ? command | bits : command & ~bits));
 }
 
+/* Without a mapping the guest's kernel does it. */
+static void bar_access(const Device *dev, unsigned at, void *value, size_t size, bool write)
+{
+    off_t offset = (off_t)(dev->bar_offset + at);
+    ssize_t n = write ? pwrite(dev->fd, value, size, offset) : pread(dev->fd, value, size, offset);
+
+    if (n != (ssize_t)size) {
+        die("%s: BAR 0 at 0x%x: %s", dev->address, at, strerror(errno));
+    }
+}
+
 uint32_t bar_read(const Device *dev, unsigned at)
 {
-    return *(volatile uint32_t *)(dev->bar + at);
+    uint32_t value;
+
+    if (dev->bar) {
+        return *(volatile uint32_t *)(dev->bar + at);
+    }
+    bar_access(dev, at, &value, sizeof(value), false);
+    return value;
+}
+
+uint64_t bar_read64(const Device *dev, unsigned at)
+{
+    uint64_t value;
+
+    if (dev->bar) {
+        return *(volatile uint64_t *)(dev->bar + at);
+    }
+    bar_access(dev, at, &value, sizeof(value), false);
+    return value;
 }
 
 void bar_write(const Device *dev, unsigned at, uint32_t value)
 {
-    *(volatile uint32_t *)(dev->bar + at) = value;
+    if (dev->bar) {
+        *(volatile uint32_t *)(dev->bar + at) = value;
+    } else {
+        bar_access(dev, at, &value, sizeof(value), true);
+    }
 }
 
 void bar_write64(const Device *dev, unsigned at, uint64_t value)
 {
-    *(volatile uint64_t *)(dev->bar + at) = value;
+    if (dev->bar) {
+        *(volatile uint64_t *)(dev->bar + at) = value;
+    } else {
+        bar_access(dev, at, &value, sizeof(value), true);
+    }
 }
 
 /* ---- interrupts ---- */
@@ -173,6 +218,29 @@ int irq_enable(const Device *dev, unsigned index)
 
     set_irqs(dev, index, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 1, fd);
     return fd;
+}
+
+void msix_enable(const Device *dev, int *fds, unsigned n)
+{
+    char buffer[sizeof(struct vfio_irq_set) + 64 * sizeof(int)] = { 0 };
+    struct vfio_irq_set *set = (struct vfio_irq_set *)buffer;
+
+    if (n > 64) {
+        die("%s: %u vectors", dev->address, n);
+    }
+    *set = (struct vfio_irq_set) {
+        .argsz = sizeof(buffer),
+        .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+        .index = VFIO_PCI_MSIX_IRQ_INDEX,
+        .count = n,
+    };
+    for (unsigned i = 0; i < n; i++) {
+        fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    }
+    memcpy(set->data, fds, n * sizeof(*fds));
+    if (ioctl(dev->fd, VFIO_DEVICE_SET_IRQS, set)) {
+        die("%s: %u MSI-X vectors: %s", dev->address, n, strerror(errno));
+    }
 }
 
 void irq_disable(const Device *dev, unsigned index, int fd)
@@ -201,7 +269,7 @@ uint64_t irq_wait(int fd, int ms)
 
 /* ---- memory ---- */
 
-static uint64_t physical(const void *p)
+uint64_t physical(const void *p)
 {
     int fd = open("/proc/self/pagemap", O_RDONLY);
     uint64_t entry = 0, page = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -213,21 +281,31 @@ static uint64_t physical(const void *p)
     return (entry & ((UINT64_C(1) << 55) - 1)) * page + (uintptr_t)p % page;
 }
 
-uint8_t *dma_memory(uint64_t *address)
+uint8_t *huge_memory(size_t size)
 {
+    size_t n = (size + HUGE_PAGE - 1) / HUGE_PAGE;
+    static size_t all = 4; /* some to spare */
     void *p;
     FILE *pages = fopen("/proc/sys/vm/nr_hugepages", "w");
 
+    all += n;
     if (pages) {
-        fprintf(pages, "8\n");
+        fprintf(pages, "%zu\n", all);
         fclose(pages);
     }
-    p = mmap(NULL, HUGE_PAGE, PROT_READ | PROT_WRITE,
+    p = mmap(NULL, n * HUGE_PAGE, PROT_READ | PROT_WRITE,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_POPULATE, -1, 0);
     if (p == MAP_FAILED) {
-        die("no huge page: %s", strerror(errno));
+        die("no %zu huge pages: %s", n, strerror(errno));
     }
-    memset(p, 0, HUGE_PAGE);
+    memset(p, 0, n * HUGE_PAGE);
+    return p;
+}
+
+uint8_t *dma_memory(uint64_t *address)
+{
+    uint8_t *p = huge_memory(HUGE_PAGE);
+
     *address = physical(p);
     return p;
 }
