@@ -13,6 +13,8 @@
 #include "util/error.h"
 #include "util/fd.h"
 
+#define PIPE_SIZE (1 << 20)
+
 typedef struct ExecChannel {
     MigrationChannel parent;
     GSubprocess *command;
@@ -22,16 +24,17 @@ typedef struct ExecChannel {
 static bool exec_finish(MigrationChannel *ch, GError **errp)
 {
     ExecChannel *e = (ExecChannel *)ch;
+    g_autoptr(GError) err = NULL;
 
     if (ch->out < 0) {
         return true;
     }
     fd_close(&ch->out);
-    if (!g_subprocess_wait_check(e->command, e->cancel, errp)) {
-        g_prefix_error(errp, "migration channel %s: the command failed: ", ch->name);
-        return false;
+    if (g_subprocess_wait_check(e->command, e->cancel, &err)) {
+        return true;
     }
-    return true;
+    return !channel_is_shut(ch, errp) &&
+           error_set(errp, "migration channel %s: the command failed: %s", ch->name, err->message);
 }
 
 static void exec_shutdown(MigrationChannel *ch)
@@ -69,6 +72,7 @@ static int pipe_of(GSubprocess *command, bool write)
     if (fd >= 0 && fcntl(fd, F_SETFL, O_NONBLOCK | (write ? O_WRONLY : O_RDONLY))) {
         fd_close(&fd);
     }
+    fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE); /* what cannot be had only costs time */
     if (write) {
         g_output_stream_close(g_subprocess_get_stdin_pipe(command), NULL, NULL);
     } else {

@@ -41,7 +41,9 @@ static ssize_t tls_writev(MigrationChannel *ch, const struct iovec *iov, size_t 
     } else {
         for (size_t i = 0; i < n && len < RECORD; i++) {
             more = MIN(iov[i].iov_len, RECORD - len);
-            memcpy(t->gathered + len, iov[i].iov_base, more);
+            if (more) {
+                memcpy(t->gathered + len, iov[i].iov_base, more);
+            }
             len += more;
         }
         done = g_output_stream_write(out, t->gathered, len, NULL, errp);

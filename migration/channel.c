@@ -196,7 +196,9 @@ bool migration_channel_read(MigrationChannel *ch, void *buf, size_t len, GError 
     for (;;) {
         size_t n = MIN(len, ch->ahead_end - ch->ahead_at);
 
-        memcpy(to, ch->ahead + ch->ahead_at, n);
+        if (n) {
+            memcpy(to, ch->ahead + ch->ahead_at, n);
+        }
         ch->ahead_at += n;
         to += n;
         len -= n;

@@ -10,8 +10,7 @@
 
 #include "util/error.h"
 
-#define MAX_DOWNTIME    (2000 * 1000)
-#define ZERO_COPY_NEEDS "Zero copy only available for non-compressed non-TLS multifd migration"
+#define MAX_DOWNTIME (2000 * 1000)
 
 /* ---- capabilities ---- */
 
@@ -21,7 +20,6 @@ static const char *const capability_names[MIG_CAP__MAX] = {
     [MIG_CAP_RETURN_PATH] = "return-path",
     [MIG_CAP_PAUSE_BEFORE_SWITCHOVER] = "pause-before-switchover",
     [MIG_CAP_MULTIFD] = "multifd",
-    [MIG_CAP_ZERO_COPY_SEND] = "zero-copy-send",
     [MIG_CAP_SWITCHOVER_ACK] = "switchover-ack",
 };
 
@@ -39,6 +37,7 @@ static const struct {
     { "x-ignore-shared", "all guest memory is sent; mode=cpr-transfer and cpr-exec keep it" },
     { "validate-uuid", "the machine's UUID is not part of the stream" },
     { "background-snapshot", "a passed-through device writes to memory without faults" },
+    { "zero-copy-send", "the kernel copies what is sent" },
     { "postcopy-preempt", "there is no postcopy" },
     { "dirty-limit", "vCPUs are slowed down by auto-converge only" },
     { "mapped-ram", "a file has the stream as it is sent" },
@@ -68,12 +67,9 @@ static bool set_capability(bool *caps, const char *name, bool on, GError **errp)
     return error_set(errp, "Parameter 'capability' does not accept value '%s'", name);
 }
 
-/* What needs what; @p and @caps as they are to be. */
-static bool check_together(const MigrationParameters *p, const bool *caps, GError **errp)
+/* What needs what. */
+static bool check_together(const bool *caps, GError **errp)
 {
-    if (caps[MIG_CAP_ZERO_COPY_SEND] && (!caps[MIG_CAP_MULTIFD] || *p->tls_creds)) {
-        return error_set(errp, ZERO_COPY_NEEDS);
-    }
     if (caps[MIG_CAP_SWITCHOVER_ACK] && !caps[MIG_CAP_RETURN_PATH]) {
         return error_set(errp, "Capability 'switchover-ack' requires capability 'return-path'");
     }
@@ -115,7 +111,7 @@ bool migration_set_capabilities(JsonArray *list, GError **errp)
             return false;
         }
     }
-    if (!check_together(&migration_parameters, caps, errp)) {
+    if (!check_together(caps, errp)) {
         return false;
     }
     memcpy(capabilities, caps, sizeof(caps));
@@ -478,7 +474,7 @@ static bool check_all(const MigrationParameters *next, GError **errp)
         return error_set(errp, "parameter 'tls-authz' is not supported: there are no authorization "
                                "objects; whoever has a certificate of the authority may connect");
     }
-    return check_together(next, capabilities, errp);
+    return true;
 }
 
 bool migration_set_parameters(JsonObject *params, GError **errp)

@@ -23,6 +23,7 @@
 static const int calls[] = {
     /* files, and waiting for them */
     SCMP_SYS(access),
+    SCMP_SYS(chdir),
     SCMP_SYS(close),
     SCMP_SYS(dup),
     SCMP_SYS(dup2),
@@ -161,6 +162,7 @@ static const uint32_t ioctls[] = {
     KVM_GET_MSRS,
     KVM_GET_MSR_INDEX_LIST,
     KVM_GET_NESTED_STATE,
+    KVM_GET_ONE_REG,
     KVM_GET_PIT2,
     KVM_GET_REGS,
     KVM_GET_SREGS,
@@ -182,6 +184,7 @@ static const uint32_t ioctls[] = {
     KVM_SET_MP_STATE,
     KVM_SET_MSRS,
     KVM_SET_NESTED_STATE,
+    KVM_SET_ONE_REG,
     KVM_SET_PIT2,
     KVM_SET_REGS,
     KVM_SET_SREGS,
@@ -281,6 +284,9 @@ static int add_rules(scmp_filter_ctx filter)
 {
     int ret = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
 
+    if (!ret) {
+        ret = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a tree, not a list */
+    }
     for (size_t i = 0; i < G_N_ELEMENTS(calls) && !ret; i++) {
         ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
     }

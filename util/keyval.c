@@ -20,24 +20,48 @@ static char *take_value(const char **p)
     return g_string_free(value, FALSE);
 }
 
-/* Backslashes are in strings only, and come in pairs but where they begin such a sequence. */
-static bool has_nul(const char *text)
+/* Of an integer whose digits begin there: json-glib would make another number of it. */
+static bool is_too_large(const char *digits, bool negative)
 {
-    for (const char *p = strchr(text, '\\'); p && p[1]; p = strchr(p + 2, '\\')) {
-        if (g_str_has_prefix(p + 1, "u0000")) {
-            return true;
+    char *end;
+    guint64 n;
+
+    errno = 0;
+    n = g_ascii_strtoull(digits, &end, 10);
+    return (errno || n > (guint64)INT64_MAX + negative) && !(*end && strchr(".eE", *end));
+}
+
+/* What the parser would take and not tell of; NULL: nothing. */
+static const char *silent_fault(const char *text)
+{
+    char quote = 0;
+
+    for (const char *p = text; *p; p++) {
+        if (*p == '\\' && p[1]) {
+            p++;
+            if (g_str_has_prefix(p, "u0000")) {
+                return "\\u0000 is not supported in a string";
+            }
+        } else if (quote || *p == '"' || *p == '\'') {
+            quote = !quote ? *p : *p == quote ? 0 : quote;
+        } else if (g_ascii_isdigit(*p)) {
+            if (is_too_large(p, p > text && p[-1] == '-')) {
+                return "an integer does not fit in 64 bits";
+            }
+            p += strspn(p, "0123456789") - 1;
         }
     }
-    return false;
+    return NULL;
 }
 
 JsonNode *json_parse(const char *text, GError **errp)
 {
+    const char *fault = silent_fault(text);
     g_autoptr(GError) err = NULL;
     JsonNode *root;
 
-    if (has_nul(text)) {
-        error_set(errp, "JSON parse error, \\u0000 is not supported in a string");
+    if (fault) {
+        error_set(errp, "JSON parse error, %s", fault);
         return NULL;
     }
     root = json_from_string(text, &err);

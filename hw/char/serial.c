@@ -302,6 +302,8 @@ static bool serial_post_load(void *opaque, GError **errp)
     }
     s->ier &= IER_BITS;
     s->mcr &= MCR_BITS;
+    s->lsr = (uint8_t)(UART_LSR_THRE | UART_LSR_TEMT | (s->lsr & UART_LSR_BRK_ERROR_BITS) |
+                       (s->count ? UART_LSR_DR : 0));
     s->level = interrupt_id(s) != UART_IIR_NO_INT;
     irq_set_line(serial_isa_ports[s->index].irq, s->level);
     chardev_accept_input(s->chr);

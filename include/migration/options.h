@@ -4,6 +4,9 @@
  * migration runs; the destination has its own, set before migrate-incoming.  Machine lock held;
  * a migration's threads may read what cannot change meanwhile, and downtime_limit, max_bandwidth and
  * avail_switchover_bandwidth, which can, with the getters.
+ *
+ * QEMU's zero-copy-send is refused: over loopback the kernel copies all the same, and needs twice the
+ * time for it; with a network card whether it pays is not known yet.
  */
 #ifndef VIADUCT_MIGRATION_OPTIONS_H
 #define VIADUCT_MIGRATION_OPTIONS_H
@@ -19,7 +22,6 @@ typedef enum {
     MIG_CAP_RETURN_PATH,
     MIG_CAP_PAUSE_BEFORE_SWITCHOVER,
     MIG_CAP_MULTIFD,
-    MIG_CAP_ZERO_COPY_SEND,
     MIG_CAP_SWITCHOVER_ACK,
     MIG_CAP__MAX,
 } MigCapability;
@@ -50,7 +52,8 @@ uint64_t migration_avail_switchover_bandwidth(void);
 /* migrate-set-capabilities' list; all of it or nothing. */
 bool migration_set_capabilities(JsonArray *list, GError **errp);
 JsonArray *migration_query_capabilities(void);
-/* migrate-set-parameters' members; all of them or nothing. */
+/* migrate-set-parameters' members; all of them or nothing.  While a migration runs only what has a
+ * getter above can be set. */
 bool migration_set_parameters(JsonObject *params, GError **errp);
 JsonObject *migration_query_parameters(void);
 

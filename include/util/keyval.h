@@ -13,7 +13,7 @@
 
 /*
  * JSON of any kind; the error begins with "JSON parse error".  A string with a NUL in it would end
- * there, silently, and is refused.
+ * there, silently, and an integer beyond 64 bits with a sign would become another: both are refused.
  */
 JsonNode *json_parse(const char *text, GError **errp);
 

@@ -467,7 +467,7 @@ static ssize_t sim_read(int fd, void *buf, size_t len)
     if (!f) {
         return read(fd, buf, len);
     }
-    if (must_fail("read", len, access_errors)) {
+    if (sim_must_fail("read", len, access_errors)) {
         return -1;
     }
     return f->migrates ? sim_mig_read(f->migrates, f->transfer, buf, len) : fail(EINVAL);
@@ -481,7 +481,7 @@ static ssize_t sim_write(int fd, const void *buf, size_t len)
     if (!f) {
         return write(fd, buf, len);
     }
-    if (must_fail("write", len, access_errors)) {
+    if (sim_must_fail("write", len, access_errors)) {
         return -1;
     }
     return f->migrates ? sim_mig_write(f->migrates, f->transfer, buf, len) : fail(EINVAL);

@@ -46,6 +46,13 @@ static void test_keyval(void)
     g_assert_cmpstr(json_object_get_string_member(o, "driver"), ==, "a\\u0000");
     assert_fails(keyval_parse("{\"driver\":\"a\\u0000b\"}", NULL, NULL, &err), &err,
                  "JSON parse error, \\u0000 is not supported in a string");
+    assert_fails(keyval_parse("{\"n\":9223372036854775808}", NULL, NULL, &err), &err,
+                 "JSON parse error, an integer does not fit in 64 bits");
+    json_object_unref(o);
+    o = keyval_parse("{\"n\":-9223372036854775808,\"s\":'\"99999999999999999999',\"d\":1e30}", NULL,
+                     NULL, &err);
+    g_assert_no_error(err);
+    g_assert_cmpint(json_object_get_int_member(o, "n"), ==, INT64_MIN);
     assert_fails(keyval_parse("=x", "driver", &help, &err), &err, "Invalid parameter ''");
     g_assert_null(keyval_parse("{\"driver\":", "driver", &help, &err));
     g_assert_nonnull(err);

@@ -3,9 +3,8 @@
  * KVM for real: small guests in 64-bit mode on this host's /dev/kvm; skipped where that is not to
  * be had.  A guest speaks by bytes to port 0x500 and ends by a byte to port 0x501.
  */
-#include "accel/kvm.h"
+#include "accel/kvm/kvm-int.h"
 
-#include <linux/kvm.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -450,6 +449,55 @@ static void test_state(void)
     g_test_trap_assert_passed();
 }
 
+/* Some KVMs give all guests the host's counter, whatever they are told. */
+static bool keeps_tsc_offset(X86CPU *cpu)
+{
+    uint64_t before = 0, offset = 0;
+    struct kvm_device_attr attr = { .addr = (uintptr_t)&before };
+    bool kept;
+
+    if (kvm_vcpu_ioctl(cpu, KVM_GET_DEVICE_ATTR, &attr) < 0) {
+        return false;
+    }
+    offset = before + 1000000;
+    attr.addr = (uintptr_t)&offset;
+    kvm_vcpu_ioctl(cpu, KVM_SET_DEVICE_ATTR, &attr);
+    offset = 0;
+    kvm_vcpu_ioctl(cpu, KVM_GET_DEVICE_ATTR, &attr);
+    kept = offset == before + 1000000;
+    attr.addr = (uintptr_t)&before;
+    kvm_vcpu_ioctl(cpu, KVM_SET_DEVICE_ATTR, &attr);
+    return kept;
+}
+
+/* A guest may have set a vCPU's time stamp counter apart from the others. */
+static void test_tsc_apart(void)
+{
+    const int64_t apart = -123456789;
+    g_autoptr(GByteArray) state = NULL, again = NULL;
+    int64_t offset;
+    size_t len;
+
+    if (no_kvm()) {
+        return;
+    }
+    if (!keeps_tsc_offset(x86_cpu(1))) {
+        g_test_skip("this KVM keeps no TSC offset");
+        return;
+    }
+    reset(NULL);
+    state = stream_save();
+    stream_set(state, "cpu", 1, "tsc_offset", (uint64_t)apart);
+    stream_load(state);
+    again = stream_save();
+    memcpy(&offset, stream_field(again, "cpu", 1, "tsc_offset", &len), sizeof(offset));
+    g_assert_cmpint(offset, ==, apart);
+    memcpy(&offset, stream_field(again, "cpu", 129, "tsc_offset", &len), sizeof(offset));
+    g_assert_cmpint(offset, ==, 0);
+    stream_set(state, "cpu", 1, "tsc_offset", 0);
+    stream_load(state);
+}
+
 /* What was loaded is what is there then, save what counts time. */
 static void load_and_compare(GByteArray *state)
 {
@@ -485,6 +533,7 @@ static void test_state_refused(void)
 {
     struct kvm_msr_entry none = { 0x12345678, 0, 0xabc };
     g_autoptr(GByteArray) state = NULL;
+    uint32_t khz;
     uint8_t *at;
     size_t len;
 
@@ -518,6 +567,13 @@ static void test_state_refused(void)
         stream_seal(state);
         stream_refused(state, "CPU 129: the state of a nested guest has 4294967295 bytes");
         memcpy(at + offsetof(struct kvm_nested_state, size), &size, sizeof(size));
+    }
+    at = stream_field(state, "clock", 0, "tsc_khz", &len);
+    memcpy(&khz, at, sizeof(khz));
+    if (khz) {
+        stream_set(state, "clock", 0, "tsc_khz", 1);
+        stream_refused(state, "CPU 0: its time stamp counter runs at 1 kHz, here at ");
+        stream_set(state, "clock", 0, "tsc_khz", khz);
     }
     at = stream_field(state, "cpu", 0, "sregs", &len);
     memset(at, 0xff, len);
@@ -624,6 +680,7 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/bad-message", test_bad_message);
     g_test_add_func("/kvm/internal-error", test_internal_error);
     g_test_add_func("/kvm/state", test_state);
+    g_test_add_func("/kvm/tsc-apart", test_tsc_apart);
     g_test_add_func("/kvm/state-refused", test_state_refused);
     g_test_add_func("/kvm/state/subprocess", test_state_elsewhere);
     return g_test_run();

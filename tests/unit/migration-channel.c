@@ -204,6 +204,29 @@ static void test_exec_fails(void)
     assert_descriptors(before);
 }
 
+static gpointer shutdown_soon(gpointer ch)
+{
+    g_usleep(50000);
+    migration_channel_shutdown(ch);
+    return NULL;
+}
+
+/* A command that reads all and then does not come to an end. */
+static void test_exec_hangs(void)
+{
+    guint before = descriptors();
+    g_autoptr(MigrationAddress) a = parse("exec:cat >/dev/null; exec sleep 100");
+    g_autoptr(GError) err = NULL;
+    g_autoptr(MigrationChannel) ch = migration_connect(a, NULL, &err);
+    GThread *thread = g_thread_new("shutdown", shutdown_soon, ch);
+
+    g_assert_false(migration_channel_finish(ch, &err));
+    g_assert_nonnull(strstr(err->message, "it was shut down"));
+    g_thread_join(thread);
+    g_clear_pointer(&ch, migration_channel_free);
+    assert_descriptors(before);
+}
+
 /* ---- file ---- */
 
 static void test_file(void)
@@ -474,13 +497,6 @@ static Pair make_pair(const char *kind)
     return p;
 }
 
-static gpointer shutdown_soon(gpointer ch)
-{
-    g_usleep(50000);
-    migration_channel_shutdown(ch);
-    return NULL;
-}
-
 /* Writes until that fails. */
 static char *write_on(MigrationChannel *ch)
 {
@@ -626,6 +642,7 @@ int main(int argc, char **argv)
     g_test_add_func("/channel/bad-fd", test_bad_fd);
     g_test_add_func("/channel/exec", test_exec);
     g_test_add_func("/channel/exec-fails", test_exec_fails);
+    g_test_add_func("/channel/exec-hangs", test_exec_hangs);
     g_test_add_func("/channel/file", test_file);
     g_test_add_func("/channel/file-head", test_file_head);
     g_test_add_func("/channel/direct-io", test_direct_io);

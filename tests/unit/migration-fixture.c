@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/unit/migration-fixture.h"
 
+#include "core/runstate.h"
+#include "hw/vfio/pci.h"
+#include "tests/unit/vfio-fixture.h"
 #include "util/error.h"
+#include "util/keyval.h"
+
+const MigrationOps *const mig_ops = &vfio_migration_ops;
 
 struct MigrationSection {
     char *id;
@@ -166,4 +172,120 @@ char *take_migration_error(void)
 {
     g_assert_nonnull(migration_error);
     return g_steal_pointer(&migration_error);
+}
+
+/* ---- devices ---- */
+
+VFIOMigration *mig_of(unsigned i)
+{
+    return VFIO_PCI(devices[i])->vbasedev->migration;
+}
+
+void mig_begin(uint64_t flags, size_t size)
+{
+    setup_three();
+    for (unsigned i = 0; i < 3; i++) {
+        sim_mig_init(sims[i], flags, size);
+        sims[i]->logs_dma = true;
+        sims[i]->flags |= VFIO_DEVICE_FLAGS_RESET;
+    }
+}
+
+void mig_plug(unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        g_autoptr(GError) err = NULL;
+
+        g_assert_true(plug_nth(i, &err));
+        g_assert_no_error(err);
+    }
+    vm_start();
+    for (unsigned i = 0; i < n; i++) {
+        g_free(sim_mig_take_history(sims[i]));
+    }
+    g_free(sim_take_log());
+}
+
+void mig_end(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        if (devices[i]) {
+            unplug_nth(i);
+        }
+    }
+    vm_stop(RUN_STATE_PAUSED);
+    forget_pieces();
+    g_assert_null(migration_error);
+    is_running = is_incoming = false;
+    teardown_three();
+}
+
+void assert_history(unsigned i, const char *expected)
+{
+    g_autofree char *text = sim_mig_take_history(sims[i]);
+
+    g_assert_cmpstr(text, ==, expected);
+}
+
+void mig_setup(unsigned i)
+{
+    g_autoptr(GError) err = NULL;
+
+    is_running = true;
+    g_assert_true(mig_ops->setup(mig_of(i), &err));
+    g_assert_no_error(err);
+}
+
+void mig_send_all(unsigned i)
+{
+    bool drained = false;
+
+    while (!drained) {
+        g_assert_true(mig_ops->iterate(mig_of(i), &drained, NULL));
+    }
+}
+
+void mig_complete(unsigned i)
+{
+    g_autoptr(GError) err = NULL;
+
+    g_assert_true(mig_ops->complete(mig_of(i), &err));
+    g_assert_no_error(err);
+}
+
+bool mig_load(unsigned i, unsigned first, GError **errp)
+{
+    is_incoming = true;
+    if (!mig_ops->load_setup(mig_of(i), errp)) {
+        return false;
+    }
+    for (guint n = 0; n < MIN(sent_pieces->len, first); n++) {
+        const GByteArray *data = g_array_index(sent_pieces, Sent, n).data;
+
+        if (!mig_ops->load(mig_of(i), data->data, data->len, errp)) {
+            return false;
+        }
+    }
+    return mig_ops->load_end(mig_of(i), errp);
+}
+
+MigrationPending mig_pending(unsigned i, bool exact)
+{
+    MigrationPending p;
+
+    mig_ops->pending(mig_of(i), exact, &p);
+    return p;
+}
+
+bool mig_plug_with(unsigned i, const char *more, GError **errp)
+{
+    g_autofree char *top = g_path_get_dirname(sysfs);
+    g_autofree char *text = g_strdup_printf(
+        "vfio-pci,id=d%u,sysfsdev=%s/0000:%02x:00.0,iommufd=i0%s", i, top, 2 + i, more);
+    g_autofree char *id = g_strdup_printf("d%u", i);
+    g_autoptr(JsonObject) opts = keyval_parse(text, "driver", NULL, NULL);
+    bool ok = device_add(opts, false, errp);
+
+    devices[i] = ok ? PCI_DEVICE(object_resolve(id)) : NULL;
+    return ok;
 }

@@ -7,7 +7,7 @@
 #ifndef VIADUCT_TESTS_UNIT_MIGRATION_FIXTURE_H
 #define VIADUCT_TESTS_UNIT_MIGRATION_FIXTURE_H
 
-#include "migration/migration.h"
+#include "hw/vfio/migration.h"
 
 typedef struct Sent {
     gpointer opaque; /* whose piece it is */
@@ -30,5 +30,28 @@ void forget_pieces(void);
 const char *blocker(void);
 /* Takes the error, which must be there. */
 char *take_migration_error(void);
+
+/* ---- three devices (vfio-fixture.h) that can be migrated ---- */
+
+extern const MigrationOps *const mig_ops;
+
+/* The device's migration. */
+VFIOMigration *mig_of(unsigned i);
+/* Three devices that have this content and these flags, of which none is plugged yet; and the end. */
+void mig_begin(uint64_t flags, size_t size);
+void mig_end(void);
+/* The first @n are plugged, and the VM runs. */
+void mig_plug(unsigned n);
+/* With more properties (",x=y"). */
+bool mig_plug_with(unsigned i, const char *more, GError **errp);
+/* What the device has been through since the last time. */
+void assert_history(unsigned i, const char *expected);
+/* The source's phases, which must succeed. */
+void mig_setup(unsigned i);
+void mig_send_all(unsigned i);
+void mig_complete(unsigned i);
+MigrationPending mig_pending(unsigned i, bool exact);
+/* The destination's: the first so many pieces; UINT_MAX: all. */
+bool mig_load(unsigned i, unsigned first, GError **errp);
 
 #endif

@@ -52,10 +52,21 @@ static void test_capabilities(void)
 static void test_no_capabilities(void)
 {
     static const char *const names[] = {
-        "xbzrle",          "rdma-pin-all",  "postcopy-ram",        "x-colo",
-        "release-ram",     "dirty-bitmaps", "postcopy-blocktime",  "late-block-activate",
-        "x-ignore-shared", "validate-uuid", "background-snapshot", "postcopy-preempt",
-        "dirty-limit",     "mapped-ram",
+        "zero-copy-send",
+        "xbzrle",
+        "rdma-pin-all",
+        "postcopy-ram",
+        "x-colo",
+        "release-ram",
+        "dirty-bitmaps",
+        "postcopy-blocktime",
+        "late-block-activate",
+        "x-ignore-shared",
+        "validate-uuid",
+        "background-snapshot",
+        "postcopy-preempt",
+        "dirty-limit",
+        "mapped-ram",
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {

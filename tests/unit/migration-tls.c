@@ -158,7 +158,9 @@ static char *client_sends(const char *uri)
     g_autoptr(MigrationChannel) ch = migration_connect(a, NULL, &err);
     g_autofree uint8_t *data = pattern(MUCH, 1), *back = pattern(1000, 2);
     uint8_t got[1000];
-    struct iovec iov[] = { { data, 100 }, { data + 100, 24 }, { data + 124, MUCH - 124 } };
+    struct iovec iov[] = {
+        { data, 100 }, { NULL, 0 }, { data + 100, 24 }, { data + 124, MUCH - 124 }
+    };
 
     if (!ch || !migration_channel_writev(ch, iov, G_N_ELEMENTS(iov), &err) ||
         !migration_channel_read(ch, got, sizeof(got), &err) ||

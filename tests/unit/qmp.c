@@ -251,6 +251,8 @@ static void test_bad_json(void)
         "{\"execute\":\"query-kvm\\u0000x\"}",
         "{\"execute\":\"query-kvm\",\"id\":\"\\\\\\u0000\"}",
         "{\"execute\":\"stop\",\"\\u0000\":1}",
+        "{\"execute\":\"stop\",\"id\":18446744073709551615}",
+        "{\"execute\":\"stop\",\"id\":[-9223372036854775809]}",
     };
     QMPClient c;
 

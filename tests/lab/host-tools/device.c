@@ -56,7 +56,7 @@ static int open_node(const char *sysfs)
     return fd;
 }
 
-static void map_ram(TestDevice *dev)
+void device_map(TestDevice *dev)
 {
     struct iommu_ioas_map_file map = {
         .size = sizeof(map),
@@ -68,6 +68,18 @@ static void map_ram(TestDevice *dev)
     };
 
     CALL(dev->iommufd, IOMMU_IOAS_MAP_FILE, &map);
+}
+
+void device_unmap(TestDevice *dev)
+{
+    struct iommu_ioas_unmap unmap = {
+        .size = sizeof(unmap),
+        .ioas_id = dev->ioas,
+        .iova = RAM_BASE,
+        .length = RAM_SIZE,
+    };
+
+    CALL(dev->iommufd, IOMMU_IOAS_UNMAP, &unmap);
 }
 
 TestDevice *device_open(const char *sysfs, bool dirty)
@@ -87,7 +99,7 @@ TestDevice *device_open(const char *sysfs, bool dirty)
     CALL(dev->iommufd, IOMMU_IOAS_ALLOC, &ioas);
     hwpt.dev_id = dev->id = bind.out_devid;
     hwpt.pt_id = dev->ioas = ioas.out_ioas_id;
-    map_ram(dev);
+    device_map(dev);
     CALL(dev->iommufd, IOMMU_HWPT_ALLOC, &hwpt);
     attach.pt_id = dev->hwpt = hwpt.out_hwpt_id;
     CALL(dev->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);

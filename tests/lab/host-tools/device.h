@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The lab's test device (tests/lab/kmod), driven from the host by VFIO's and iommufd's own commands.
- * What must succeed and does not ends the program with a line that says what.
+ * The lab's test device (tests/lab/kmod), driven from the host by VFIO's and iommufd's own
+ * commands.  What must succeed and does not ends the program with a line that says what.
  */
 #ifndef VIADUCT_LAB_DEVICE_H
 #define VIADUCT_LAB_DEVICE_H
@@ -43,11 +43,13 @@ extern uint8_t *ram;
 void ram_init(void);
 
 /*
- * Opens the device, in a context of its own, with the memory mapped; @dirty: in a domain that tracks
- * what is dirty.  Its memory decoding and bus mastering are on.
+ * Opens the device, in a context of its own, with the memory mapped; @dirty: in a domain that
+ * tracks what is dirty.  Its memory decoding and bus mastering are on.
  */
 TestDevice *device_open(const char *sysfs, bool dirty);
 void device_close(TestDevice *dev);
+void device_unmap(TestDevice *dev);
+void device_map(TestDevice *dev);
 
 uint64_t reg(TestDevice *dev, unsigned at); /* 64 bits */
 uint32_t reg32(TestDevice *dev, unsigned at);

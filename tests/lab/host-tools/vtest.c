@@ -116,6 +116,32 @@ static void test_engine(void)
     device_close(dev);
 }
 
+/* Its memory goes and comes while it writes there. */
+static void test_unmap(void)
+{
+    TestDevice *dev = device_open(folders[0], true);
+    uint64_t writes;
+    unsigned rounds = 0;
+
+    prepare(dev, 20000);
+    iommu_tracking(dev, true);
+    command(dev, VT_CMD_START);
+    while (reg(dev, VT_FAULTS) < 500 || rounds < 200) {
+        device_unmap(dev);
+        device_map(dev);
+        g_usleep(rounds % 16 * 100);
+        rounds++;
+    }
+    writes = reg(dev, VT_WRITES);
+    wait_reg(dev, VT_WRITES, writes + COUNT);
+    command(dev, VT_CMD_STOP);
+    g_assert_cmpuint(check_pages(dev), ==, COUNT);
+    g_test_message("unmapped %u times: %llu writes, %llu faults", rounds,
+                   (unsigned long long)reg(dev, VT_WRITES),
+                   (unsigned long long)reg(dev, VT_FAULTS));
+    device_close(dev);
+}
+
 static uint64_t take(int fd)
 {
     uint64_t n = 0;
@@ -628,6 +654,7 @@ int main(int argc, char **argv)
     folders[1] = argv[2];
     ram_init();
     g_test_add_func("/vtest/engine", test_engine);
+    g_test_add_func("/vtest/unmap", test_unmap);
     g_test_add_func("/vtest/interrupts", test_interrupts);
     g_test_add_func("/vtest/peer", test_peer);
     g_test_add_func("/vtest/dirty/iommu", test_dirty_iommu);

@@ -96,7 +96,7 @@ bool vt_blob_verify(struct vt_device *vt)
 /* By the driver's command or a knob: new state, of another size. */
 int vt_state_resize(struct vt_device *vt, u64 size)
 {
-    int ret = vt_blob_resize(&vt->blob, size);
+    int ret = vt_accessible(vt) ? vt_blob_resize(&vt->blob, size) : -EBUSY;
 
     if (ret)
         return ret;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The IOMMU of the test bus: the kernel's generic page tables in AMD's format, walked by the devices
- * of the bus and nobody else.  A device's DMA is whole under vt_dma_lock; whoever waits for that lock
- * once knows that no walk is under way, which is what an IOTLB flush is for.
+ * The IOMMU of the test bus: the kernel's generic page tables in AMD's format, walked by the
+ * devices of the bus and nobody else.  A device's DMA is whole under vt_dma_lock; whoever waits for
+ * that lock once knows that no walk is under way, which is what an IOTLB flush is for.
  */
 #include <linux/generic_pt/iommu.h>
 #include <linux/irqdomain.h>

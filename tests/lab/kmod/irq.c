@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Interrupts: MSI-X vectors that a user of VFIO gives eventfds.  One that has none is pending until it
- * gets one.  A vector is raised again only when its driver has acknowledged it; so none is lost and
- * none comes twice, and the driver's count must be the device's.
+ * Interrupts: MSI-X vectors that a user of VFIO gives eventfds.  One that has none is pending until
+ * it gets one.  A vector is raised again only when its driver has acknowledged it; so none is lost
+ * and none comes twice, and the driver's count must be the device's.
  */
 #include <linux/slab.h>
 

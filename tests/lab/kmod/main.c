@@ -11,6 +11,12 @@
 
 #define MAX_DEVICES 16
 
+static bool iommu_dirty = true, dma_logging = true;
+module_param(iommu_dirty, bool, 0644);
+MODULE_PARM_DESC(iommu_dirty, "the IOMMU of devices made from now on can track what is dirty");
+module_param(dma_logging, bool, 0644);
+MODULE_PARM_DESC(dma_logging, "devices made from now on can log their DMA");
+
 static unsigned int wanted, made;
 static bool booted;
 static struct device *parent;
@@ -57,7 +63,7 @@ static int vt_probe(struct device *dev)
     vt->vdev.migration_flags =
         VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P | VFIO_MIGRATION_PRE_COPY;
     vt->vdev.mig_ops = &vt_migration_ops;
-    vt->vdev.log_ops = &vt_log_ops;
+    vt->vdev.log_ops = dma_logging ? &vt_log_ops : NULL;
     ret = vt_fill(vt);
     if (!ret) {
         vt_reset(vt);
@@ -98,7 +104,7 @@ static int vt_make(unsigned int id)
     if (!node)
         return -ENOMEM;
     node->id = id;
-    node->iommu_dirty = true;
+    node->iommu_dirty = iommu_dirty;
     device_initialize(&node->dev);
     node->dev.parent = parent;
     node->dev.bus = &vt_bus;
@@ -114,7 +120,7 @@ static int vt_make(unsigned int id)
         dev_err(&node->dev, "its driver did not take it\n");
         return -ENODEV;
     }
-    /* A group of attributes of the driver would come too late for the device's own event. */
+    /* Only now there is what they are about. */
     return device_add_groups(&node->dev, vt_groups);
 }
 

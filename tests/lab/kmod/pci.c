@@ -49,7 +49,7 @@ static const struct {
 
 static u8 writable[VT_CONFIG_SIZE];
 
-void vt_config_reset(struct vt_device *vt)
+static void config_reset(struct vt_device *vt)
 {
     memset(vt->config, 0, sizeof(vt->config));
     for (unsigned int i = 0; i < ARRAY_SIZE(layout); i++) {
@@ -283,13 +283,15 @@ static int get_region_info(struct vfio_device *vdev, struct vfio_region_info *in
     return 0;
 }
 
-/* Under the lock. */
+/*
+ * Under the lock.  Configuration space stays as it is, for so does that of a device of vfio-pci: the
+ * kernel restores it.
+ */
 void vt_reset(struct vt_device *vt)
 {
     u64 misuse = vt->regs.misuse;
 
     vt_migration_reset(vt);
-    vt_config_reset(vt);
     memset(&vt->regs, 0, sizeof(vt->regs));
     vt->regs.id = VT_ID_VALUE;
     vt->regs.misuse = misuse;
@@ -326,6 +328,7 @@ static int vt_open(struct vfio_device *vdev)
     struct vt_device *vt = to_vt(vdev);
 
     mutex_lock(&vt->lock);
+    config_reset(vt);
     vt_reset(vt);
     vt->open = true;
     mutex_unlock(&vt->lock);

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The test device as its driver sees it; the module, the guest's program and the lab's host program
- * share this.  README.md tells what it all means.  Registers are little-endian; an access is of 4 or
- * 8 bytes, naturally aligned.
+ * share this.  README.md tells what it all means.  Registers are little-endian; an access is of 4
+ * or 8 bytes, naturally aligned.
  */
 #ifndef VIADUCT_TEST_REGISTERS_H
 #define VIADUCT_TEST_REGISTERS_H
 
-#ifdef __KERNEL__
 #include <linux/types.h>
-#else
-#include <linux/types.h>
-#include <stdint.h>
-#endif
 
 #define VT_VENDOR    0x1de5 /* both unassigned as far as the PCI ID list knows */
 #define VT_DEVICE    0x0a0d

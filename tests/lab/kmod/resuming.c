@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The descriptor to which the state is written, in pieces of any size.  What is wrong with it is found
- * at once, told in the kernel's log and, to whoever migrates, when the device leaves RESUMING.
+ * The descriptor to which the state is written, in pieces of any size.  What is wrong with it is
+ * found at once and told in the kernel's log, and to whoever migrates when the device leaves
+ * RESUMING.
  */
 #include <linux/anon_inodes.h>
 #include <linux/crc32.h>

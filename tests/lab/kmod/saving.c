@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The descriptor from which the state is read, record by record.  Before the device has stopped, only
- * its internal state is there: first all of it, then what changed since; the rest follows when it has.
+ * The descriptor from which the state is read, record by record.  Before the device has stopped,
+ * only its internal state is there: first all of it, then what changed since; the rest follows when
+ * it has.
  */
 #include <linux/anon_inodes.h>
 #include <linux/crc32.h>

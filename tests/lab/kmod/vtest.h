@@ -131,7 +131,6 @@ int vt_dma(struct vt_node *node, u64 iova, void *data, size_t size, bool write);
 /* pci.c */
 extern const struct vfio_device_ops vt_ops;
 void vt_reset(struct vt_device *vt);
-void vt_config_reset(struct vt_device *vt);
 
 /* irq.c */
 int vt_irq_info(struct vt_device *vt, struct vfio_irq_info __user *arg);
