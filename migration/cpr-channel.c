@@ -23,13 +23,6 @@ typedef struct Frame {
     uint32_t magic, version, kind, length, fds;
 } Frame;
 
-static const char *const kind_names[] = {
-    [CPR_OBJECTS] = "objects",
-    [CPR_LISTENING] = "listening",
-    [CPR_REFUSED] = "refused",
-    [CPR_SWITCHOVER] = "switchover",
-};
-
 int cpr_channel_fd(const MigrationChannel *ch)
 {
     return ch->in;
@@ -195,7 +188,7 @@ bool cpr_channel_receive(MigrationChannel *ch, CprMessage *kind, GByteArray *dat
     if (frame.magic != MAGIC || frame.version != VERSION) {
         return error_set(errp, "migration channel %s: no CPR of version %u", ch->name, VERSION);
     }
-    if (!frame.kind || frame.kind >= G_N_ELEMENTS(kind_names) || frame.length > PAYLOAD_MAX ||
+    if (!frame.kind || frame.kind > CPR_SWITCHOVER || frame.length > PAYLOAD_MAX ||
         frame.fds > (fds ? FDS_MAX : 0)) {
         return error_set(errp, "migration channel %s: a CPR message %u of %u bytes, %u descriptors",
                          ch->name, frame.kind, frame.length, frame.fds);

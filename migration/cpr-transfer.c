@@ -217,6 +217,7 @@ static bool await_first_message(GError **errp)
     if (!thread) {
         return false;
     }
+    machine_unlock(); /* there is no machine yet, but its channels take the lock */
     while (!g_atomic_int_get(&in.done)) {
         g_main_context_iteration(NULL, TRUE);
         if (system_end_is_requested()) {
@@ -227,6 +228,7 @@ static bool await_first_message(GError **errp)
         }
     }
     g_thread_join(thread);
+    machine_lock();
     if (system_end_is_requested()) {
         g_clear_error(&in.err);
         return false;
@@ -236,6 +238,17 @@ static bool await_first_message(GError **errp)
         return false;
     }
     return cpr_load(in.message.data->data, in.message.data->len, in.message.fds, errp);
+}
+
+static gboolean old_process_gone(gint fd, GIOCondition condition, gpointer opaque)
+{
+    if (!cpr_channel_is_over(in.channel)) { /* it has sent what is for the thread */
+        return G_SOURCE_CONTINUE;
+    }
+    error_report("CPR: the old process has given up");
+    in.watch = 0;
+    system_failure_request();
+    return G_SOURCE_REMOVE;
 }
 
 bool migration_incoming_await_cpr(GError **errp)
@@ -259,6 +272,9 @@ bool migration_incoming_await_cpr(GError **errp)
         g_prefix_error(errp, "-incoming %s: ", in.spec);
         migration_incoming_refuse(*errp);
     }
+    if (ok) {
+        in.watch = g_unix_fd_add(cpr_channel_fd(in.channel), G_IO_HUP, old_process_gone, NULL);
+    }
     return ok;
 }
 
@@ -269,23 +285,11 @@ void migration_incoming_refuse(const GError *err)
     }
 }
 
-static gboolean old_process_gone(gint fd, GIOCondition condition, gpointer opaque)
-{
-    if (!cpr_channel_is_over(in.channel)) { /* it has sent what is for the thread */
-        return G_SOURCE_CONTINUE;
-    }
-    error_report("CPR: the old process has given up");
-    in.watch = 0;
-    system_failure_request();
-    return G_SOURCE_REMOVE;
-}
-
 bool cpr_incoming_listening(GError **errp)
 {
     if (!in.channel) {
         return true;
     }
-    in.watch = g_unix_fd_add(cpr_channel_fd(in.channel), G_IO_HUP, old_process_gone, NULL);
     return cpr_channel_send(in.channel, CPR_LISTENING, NULL, 0, NULL, errp);
 }
 
