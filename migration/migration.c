@@ -394,10 +394,11 @@ static void *section_thread(void *opaque)
 static bool everything(bool (*fn)(MigrationSection *s, GError **errp), GError **errp)
 {
     unsigned first = m.channels ? 1 : 0, n = m.channels ?: 1;
-    g_autofree SectionWork *work = g_new0(SectionWork, m.sections->len);
+    const guint sections = m.sections->len;
+    g_autofree SectionWork *work = g_new0(SectionWork, sections);
     g_autoptr(GError) err = NULL;
 
-    for (guint i = 0; i < m.sections->len; i++) {
+    for (guint i = 0; i < sections; i++) {
         work[i] = (SectionWork) { m.sections->pdata[i], fn };
         work[i].section->stream = m.streams[first + i % n];
         work[i].thread = g_thread_try_new("mig/device", section_thread, &work[i], NULL);
@@ -405,7 +406,7 @@ static bool everything(bool (*fn)(MigrationSection *s, GError **errp), GError **
     if (!ram_save_pass(&m.streams[first], n, stopping, NULL, &err)) {
         fail_after_answer(err);
     }
-    for (guint i = 0; i < m.sections->len; i++) {
+    for (guint i = 0; i < sections; i++) {
         if (work[i].thread) {
             g_thread_join(work[i].thread);
         } else {
