@@ -110,9 +110,21 @@ static void notify(bool running)
     }
 }
 
+static bool given_away;
+
+void run_state_give_away(void)
+{
+    given_away = true;
+}
+
+bool run_state_is_given_away(void)
+{
+    return given_away;
+}
+
 void vm_start(void)
 {
-    if (state == RUN_STATE_RUNNING) {
+    if (state == RUN_STATE_RUNNING || given_away) {
         return;
     }
     TRACE("vm_state_notify", "running 1 state running");
@@ -224,6 +236,16 @@ void system_vmstop_request(RunState next)
     g_main_context_wakeup(NULL);
 }
 
+bool system_end_is_requested(void)
+{
+    bool requested;
+
+    g_mutex_lock(&requests.lock);
+    requested = ends_always(requests.shutdown);
+    g_mutex_unlock(&requests.lock);
+    return requested;
+}
+
 static JsonObject *cause_data(ShutdownCause cause)
 {
     JsonObject *data = json_object_new();
@@ -307,7 +329,7 @@ static bool handle_requests(void)
         vm_stop(RUN_STATE_SHUTDOWN);
         forget_repetition(&requests.shutdown);
     }
-    if (reset != SHUTDOWN_CAUSE_NONE) {
+    if (reset != SHUTDOWN_CAUSE_NONE && !given_away) {
         system_reset(reset);
     }
     if (powerdown) {

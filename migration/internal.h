@@ -25,10 +25,10 @@ MigrationAddress *migration_main_address(const char *uri, JsonArray *channels, G
 void migration_source_query(JsonObject *o);
 void migration_source_shutdown(void);
 
-/* What a channel begins with. */
+/* What the main channel begins with. */
 typedef struct Hello {
-    uint32_t version, channel; /* 0: the main one */
-    uint32_t channels;         /* of multifd */
+    uint32_t version;
+    uint32_t channels; /* of multifd, beside it */
     uint32_t flags;
     uint8_t uuid[16]; /* of this migration */
 } Hello;

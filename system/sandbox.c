@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 
+#include "util/confined.h"
 #include "util/error.h"
 #include "util/keyval.h"
 #include "util/linux-iommufd.h"
@@ -313,5 +314,6 @@ bool sandbox_enable(GError **errp)
         ret = seccomp_load(filter);
     }
     seccomp_release(filter);
+    process_confined = !ret;
     return !ret || error_set_errno(errp, -ret, "-sandbox on: cannot install the filter");
 }

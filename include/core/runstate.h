@@ -78,6 +78,13 @@ void system_vmstop_request(RunState state);
  */
 void system_requests_take(ShutdownCause *reset, ShutdownCause *shutdown);
 
+/* The VM is another process's now, with its memory: nothing runs or resets it here any more. */
+void run_state_give_away(void);
+bool run_state_is_given_away(void);
+
+/* Somebody outside wants the process to end, and the main loop has not seen it yet. */
+bool system_end_is_requested(void);
+
 /* Called in the main loop when a power-down is asked for: the machine's power button. */
 void powerdown_register(void (*fn)(void *opaque), void *opaque);
 
