@@ -426,6 +426,7 @@ bool cpr_stop(GByteArray *out, GArray *fds, GError **errp)
 
 void cpr_undo(void)
 {
+    int64_t t0 = g_get_monotonic_time();
     const Owner *o;
 
     for (guint i = 0; (o = owner(i)); i++) {
@@ -434,6 +435,7 @@ void cpr_undo(void)
         }
     }
     active = false;
+    TRACE("cpr_undo", "in %" G_GINT64_FORMAT " us", g_get_monotonic_time() - t0);
 }
 
 void cpr_give_away(void)
@@ -445,6 +447,7 @@ void cpr_give_away(void)
 
 bool cpr_adopt(GError **errp)
 {
+    int64_t t0 = g_get_monotonic_time();
     const Owner *o;
 
     for (guint i = 0; (o = owner(i)); i++) {
@@ -452,6 +455,7 @@ bool cpr_adopt(GError **errp)
             return false;
         }
     }
+    TRACE("cpr_adopt", "in %" G_GINT64_FORMAT " us", g_get_monotonic_time() - t0);
     return true;
 }
 
@@ -466,6 +470,7 @@ void cpr_release(void)
 
 void cpr_finish(void)
 {
+    int64_t t0 = g_get_monotonic_time();
     bool adopted = incoming;
     const Owner *o;
 
@@ -476,4 +481,5 @@ void cpr_finish(void)
             o->ops->finish(o->opaque);
         }
     }
+    TRACE("cpr_finish", "in %" G_GINT64_FORMAT " us", g_get_monotonic_time() - t0);
 }

@@ -303,6 +303,8 @@ static bool take_all(GByteArray *buf, GError **errp)
 
 static bool load_end(GError **errp)
 {
+    int64_t t0 = g_get_monotonic_time();
+
     if (cpr_is_incoming() && !cpr_adopt(errp)) {
         return false;
     }
@@ -316,8 +318,12 @@ static bool load_end(GError **errp)
             return false;
         }
     }
-    return vmstate_load_all(in.states->data, in.states->len, true, errp) &&
-           cpr_check_all_taken(errp);
+    if (!vmstate_load_all(in.states->data, in.states->len, true, errp) ||
+        !cpr_check_all_taken(errp)) {
+        return false;
+    }
+    TRACE("migration_load_end", "in %" G_GINT64_FORMAT " us", g_get_monotonic_time() - t0);
+    return true;
 }
 
 static bool answer(RecordType type, unsigned section, const char *text, GError **errp)

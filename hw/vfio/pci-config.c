@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "migration/cpr.h"
 #include "util/error.h"
 #include "util/trace.h"
 
@@ -173,6 +174,9 @@ void vfio_pci_write_config(PCIDevice *pdev, uint32_t addr, uint32_t val, unsigne
     bool was_msi = vdev->interrupt == VFIO_INT_MSI;
     g_autoptr(GError) err = NULL;
 
+    if (vdev->vbasedev->adopted && cpr_is_incoming()) {
+        return; /* no guest's: the board places BARs, for a guest that has done so long ago */
+    }
     vdev->use = VFIO_IN_USE;
     TRACE("vfio_pci_write_config", "%s 0x%x len %u: 0x%x", vdev->vbasedev->name, addr, len, val);
     if (addr == PCI_COMMAND && val & PCI_COMMAND_MASTER && !vfio_device_dma_ready(vdev->vbasedev)) {

@@ -176,6 +176,10 @@ static PCIDevice *begin_new(Handover *h)
     g_assert_no_error(err);
     g_assert_true(cpr_check_all_taken(&err));
     g_assert_no_error(err);
+    /* The machine's first reset, and the board's part of it. */
+    DEVICE_GET_CLASS(dev)->reset(DEVICE(dev));
+    cfg_write(dev, PCI_BASE_ADDRESS_0, 0xd0000000, 4);
+    cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
     assert_quiet(false);
     return dev;
 }
