@@ -91,7 +91,7 @@ struct MigrationSection {
     GMutex busy;    /* held around iterate, pending, complete and load: unregister waits */
     bool gone;      /* unregistered while a migration had it in its list */
     bool set_up;    /* what cleanup is owed for */
-    gint acked;     /* atomic: the destination has had all that it needs before the switchover */
+    gint asked, acked; /* atomic: of migration_switchover_request(), _ack() */
     Stream *stream; /* that its pieces go by */
     MigrationPending pending;
 };

@@ -271,7 +271,7 @@ static bool take_answer(Stream *s, GByteArray *buf, GError **errp)
     switch (s->record.type) {
     case RECORD_ACK:
         if (section < m.sections->len) {
-            g_atomic_int_set(&((MigrationSection *)m.sections->pdata[section])->acked, 1);
+            g_atomic_int_inc(&((MigrationSection *)m.sections->pdata[section])->acked);
             return true;
         }
         break;
@@ -343,6 +343,11 @@ bool migration_send(MigrationSection *s, const void *head, size_t head_len, cons
     migration_rate_limit(head_len + len);
     __atomic_fetch_add(&m.section_bytes, head_len + len, __ATOMIC_RELAXED);
     return stream_send(s->stream, RECORD_SECTION, s->index, head, head_len, data, len, errp);
+}
+
+void migration_switchover_request(MigrationSection *s)
+{
+    g_atomic_int_inc(&s->asked);
 }
 
 typedef struct SectionWork {
@@ -453,7 +458,8 @@ static bool devices_ready(void)
         }
         g_mutex_lock(&s->busy);
         if (!s->gone) {
-            ready = s->ops->switchover_ready(s->opaque) && g_atomic_int_get(&s->acked);
+            ready = s->ops->switchover_ready(s->opaque) &&
+                    g_atomic_int_get(&s->acked) >= g_atomic_int_get(&s->asked);
         }
         g_mutex_unlock(&s->busy);
         if (!ready) {

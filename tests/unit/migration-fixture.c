@@ -18,7 +18,7 @@ struct MigrationSection {
 GArray *sent_pieces;
 GHashTable *blockers;
 GPtrArray *dirty_sources;
-unsigned acks, fail_sending;
+unsigned requests, acks, fail_sending;
 bool is_running;
 char *migration_error;
 static unsigned sections, last_blocker;
@@ -31,6 +31,7 @@ void WRAP(migration_unregister)(MigrationSection *s);
 bool WRAP(migration_send)(MigrationSection *s, const void *head, size_t head_len, const void *data,
                           size_t len, GError **errp);
 void WRAP(migration_switchover_ack)(MigrationSection *s);
+void WRAP(migration_switchover_request)(MigrationSection *s);
 unsigned WRAP(migration_block)(unsigned modes, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void WRAP(migration_unblock)(unsigned blocker);
 void WRAP(migration_dirty_source_add)(const MigrationDirtySource *source);
@@ -72,6 +73,11 @@ bool WRAP(migration_send)(MigrationSection *s, const void *head, size_t head_len
     g_array_append_val(sent_pieces, piece);
     g_mutex_unlock(&lock);
     return true;
+}
+
+void WRAP(migration_switchover_request)(MigrationSection *s)
+{
+    requests++;
 }
 
 void WRAP(migration_switchover_ack)(MigrationSection *s)

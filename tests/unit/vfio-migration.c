@@ -119,6 +119,7 @@ static void test_pending(void)
     bool drained;
 
     mig_begin(ALL, 3 * MiB);
+    requests = 0;
     mig_plug(1);
     mig_setup(0);
     p = mig_pending(0, false);
@@ -138,8 +139,10 @@ static void test_pending(void)
     p = mig_pending(0, true);
     g_assert_cmpuint(p.precopy, ==, 3 * MiB + 24);
     g_assert_false(mig_ops->switchover_ready(mig_of(0)));
+    g_assert_cmpuint(requests, ==, 1);
     mig_send_all(0);
     g_assert_true(mig_ops->switchover_ready(mig_of(0)));
+    g_assert_cmpuint(requests, ==, 2);
     vm_stop(RUN_STATE_FINISH_MIGRATE);
     mig_complete(0);
     mig_ops->cleanup(mig_of(0));
