@@ -55,6 +55,17 @@ int cpr_channel_fd(const MigrationChannel *ch);
 /* Closes those of the array that are not -1. */
 void cpr_close_fds(GArray *fds);
 
+/* ---- cpr-exec.c; locked ---- */
+
+/* Old: lets go of the devices, and keeps what the new program needs. */
+bool cpr_exec_stop(GError **errp);
+/* Old: becomes the new program, and returns only if it cannot: false. */
+bool cpr_exec(GError **errp);
+/* New: takes what there is, if the process was an old one before. */
+bool cpr_exec_incoming(GError **errp);
+bool cpr_exec_has_switchover(void);
+bool cpr_exec_switchover(GError **errp);
+
 /* ---- cpr-transfer.c ---- */
 
 /*

@@ -57,12 +57,28 @@ bool cpr_split_channels(JsonArray *channels, JsonArray **main, MigrationAddress 
     return true;
 }
 
+static bool may_exec(const MigrationAddress *main, GError **errp)
+{
+    if (!migration_parameters.cpr_exec_command || !*migration_parameters.cpr_exec_command) {
+        return error_set(errp, "mode=cpr-exec needs the parameter cpr-exec-command");
+    }
+    if (migration_capability(MIG_CAP_MULTIFD)) {
+        return error_set(errp, "mode=cpr-exec sends no memory: no use for multifd");
+    }
+    return migration_address_is_file(main) ||
+           error_set(errp, "mode=cpr-exec needs a file for a main channel, which the new program "
+                           "reads (-incoming file:...)");
+}
+
 bool cpr_may_start(MigMode mode, const MigrationAddress *main, const MigrationAddress *cpr,
                    GError **errp)
 {
     if (mode == MIG_MODE_CPR_REBOOT) {
         return error_set(errp, "mode=cpr-reboot is not supported: no device stays as it is when "
                                "its host's kernel starts anew");
+    }
+    if (mode == MIG_MODE_CPR_EXEC && !cpr) {
+        return may_exec(main, errp) && cpr_check(errp);
     }
     if (mode != MIG_MODE_CPR_TRANSFER) {
         return !cpr || error_set(errp, "a channel of type cpr needs mode=cpr-transfer");
@@ -258,7 +274,7 @@ bool migration_incoming_await_cpr(GError **errp)
     bool ok;
 
     if (!in.spec) {
-        return true;
+        return cpr_exec_incoming(errp);
     }
     address = node ? address_of(json_node_get_object(node), errp) : NULL;
     in.listener = address ? migration_listen(address, errp) : NULL;
@@ -304,8 +320,15 @@ void cpr_incoming_connected(void)
 bool cpr_incoming_switchover(GError **errp)
 {
     g_auto(Message) m = message_new();
-    bool ok = receive(&m, CPR_SWITCHOVER, errp);
+    bool ok;
 
+    if (cpr_exec_has_switchover()) {
+        machine_lock();
+        ok = cpr_exec_switchover(errp);
+        machine_unlock();
+        return ok;
+    }
+    ok = receive(&m, CPR_SWITCHOVER, errp);
     if (ok) {
         machine_lock();
         ok = cpr_load(m.data->data, m.data->len, m.fds, errp);

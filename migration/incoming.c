@@ -511,8 +511,8 @@ bool migration_incoming_ready(bool autostart, GError **errp)
 
     in.autostart = autostart;
     if (!in.spec) {
-        return !in.waiting || error_set(errp, "-incoming: a channel of type cpr needs one of type "
-                                              "main beside it");
+        return (!in.waiting && !cpr_is_incoming()) ||
+               error_set(errp, "-incoming: a live update needs a channel of type main, too");
     }
     if (!cpr_check_all_taken(errp)) {
         return false;

@@ -38,7 +38,8 @@
 typedef struct Migration {
     /* Set before the thread starts. */
     MigrationAddress *address;
-    MigrationAddress *cpr_address; /* NULL: this is no CPR */
+    MigrationAddress *cpr_address; /* of cpr-transfer, else NULL */
+    bool cpr;                      /* memory and devices stay where they are */
     GCancellable *cancel;
     GThread *thread;
     uint8_t uuid[16];
@@ -478,7 +479,7 @@ static bool setup(GError **errp)
     if (reason) {
         return error_set(errp, "%s", reason);
     }
-    if (m.cpr_address) { /* memory and devices stay where they are */
+    if (m.cpr) {
         m.sections = g_ptr_array_new();
         return true;
     }
@@ -567,7 +568,7 @@ static bool stop_vm(GError **errp)
     m.stopped = g_get_monotonic_time();
     vm_stop(RUN_STATE_FINISH_MIGRATE);
     m.precopy_bytes = bytes_sent();
-    if (!m.cpr_address) {
+    if (!m.cpr) {
         ram_save_sync();
     }
     return !stopping(NULL) || stopped_error(errp);
@@ -604,11 +605,16 @@ static void wait_for_user(void)
     g_mutex_unlock(&m.lock);
 }
 
+static bool send_devices(GError **errp)
+{
+    return m.cpr_address ? cpr_send_switchover(m.cpr_channel, errp)
+           : m.cpr       ? migration_main_call(cpr_exec_stop, errp)
+                         : everything(complete, errp);
+}
+
 static bool send_rest(GError **errp)
 {
-    return (m.cpr_address ? cpr_send_switchover(m.cpr_channel, errp)
-                          : everything(complete, errp)) &&
-           migration_main_call(save_states, errp) &&
+    return send_devices(errp) && migration_main_call(save_states, errp) &&
            stream_send(m.streams[0], RECORD_STATES, 0, m.states->data, m.states->len, NULL, 0,
                        errp) &&
            stream_send(m.streams[0], RECORD_END, 0, &m.end, sizeof(m.end), NULL, 0, errp);
@@ -623,6 +629,9 @@ static bool hand_over(GError **errp)
         if (!migration_channel_finish(m.streams[i]->channel, errp)) {
             return false;
         }
+    }
+    if (m.cpr && !m.cpr_address) {
+        return !stopping(NULL) && migration_main_call(cpr_exec, errp);
     }
     g_mutex_lock(&m.lock);
     while (is_duplex() && !m.confirmed && !stopping(NULL)) {
@@ -689,7 +698,7 @@ static bool run(GError **errp)
     }
     m.setup_done = g_get_monotonic_time();
     set_status(MIGRATION_STATUS_ACTIVE);
-    return (m.cpr_address || precopy(errp)) && switchover(errp);
+    return (m.cpr || precopy(errp)) && switchover(errp);
 }
 
 /* In the main thread, the thread being done: the machine as it is to be from now on. */
@@ -703,7 +712,7 @@ static bool finish(GError **errp)
     if (m.sections && !done) {
         migration_sections_release(g_steal_pointer(&m.sections));
     }
-    if (m.cpr_address) {
+    if (m.cpr) {
         if (done) {
             cpr_give_away();
         } else {
@@ -838,6 +847,7 @@ bool migration_start(const char *uri, JsonArray *channels, GError **errp)
     forget();
     m.address = g_steal_pointer(&address);
     m.cpr_address = g_steal_pointer(&cpr_address);
+    m.cpr = 1u << migration_mode() & MIG_MODE_CPR_LIVE;
     m.cancel = g_cancellable_new();
     m.channels = migration_capability(MIG_CAP_MULTIFD) ? migration_parameters.multifd_channels : 0;
     for (unsigned i = 0; i < sizeof(m.uuid); i++) {

@@ -209,6 +209,59 @@ def test_misfits():
     expect("end", new.quit(), (0, ""))
 
 
+def listen(path):
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen(1)
+    return server
+
+
+def test_exec():
+    """The same process, with another program."""
+    vm = start(*ROOT_PORT, *SHARED, "-sandbox", "off")
+    vm.write(4096 * 300, 0xC0FFEE42)
+    vm.ask("migrate-set-parameters", mode="cpr-exec")
+    state = os.path.join(folder.name, "state")
+    refused(vm, "needs the parameter cpr-exec-command", uri=f"file:{state}")
+    vm.ask("migrate-set-parameters", cpr_exec_command=["/nonexistent"])
+    refused(vm, "needs a file", uri=f"unix:{state}")
+    vm.ask("migrate", uri=f"file:{state}")
+    info = wait_status(vm, "failed", "completed")
+    assert "cannot execute '/nonexistent'" in info["error-desc"], info
+    expect("status", status(vm), "running")
+
+    for n in range(3):
+        paths = [os.path.join(folder.name, f"exec{n}{kind}") for kind in ("qmp", "qtest")]
+        servers = [listen(path) for path in paths]
+        vm.ask("migrate-set-parameters", mode="cpr-exec", cpr_exec_command=[
+            program, "-nodefaults", "-accel", "qtest", "-m", "16", *ROOT_PORT, *SHARED,
+            "-qmp", f"unix:{paths[0]}", "-qtest-log", "none", "-qtest", f"unix:{paths[1]}",
+            "-incoming", f"file:{state}"])
+        fds = len(os.listdir(f"/proc/{vm.process.pid}/fd"))
+        vm.command("migrate", uri=f"file:{state}")
+        vm.qmp.close()
+        vm.qtest.close()
+        vm.qmp, vm.qtest = [vm.accept(server) for server in servers]
+        vm.events.clear()
+        assert vm.qmp, vm.end()
+        vm.greet()
+        wait_status(vm, "completed")
+        expect("status", status(vm), "running")
+        expect("memory", vm.read(4096 * 300), 0xC0FFEE42)
+        expect("descriptors", len(os.listdir(f"/proc/{vm.process.pid}/fd")), fds)
+        for server in servers:
+            server.close()
+    expect("end", vm.quit(), (0, ""))
+
+    vm = start(*ROOT_PORT, *SHARED)  # in its sandbox
+    vm.ask("migrate-set-parameters", mode="cpr-exec", cpr_exec_command=[program])
+    vm.ask("migrate", uri=f"file:{state}")
+    info = wait_status(vm, "failed", "completed")
+    assert "cannot execute" in info["error-desc"], info
+    expect("status", status(vm), "running")
+    expect("end", vm.quit(), (0, ""))
+
+
 def test_waiting():
     """Signals end it while it waits; what is no CPR is refused."""
     destination = Destination(*SHARED)
