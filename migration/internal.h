@@ -87,12 +87,12 @@ struct MigrationSection {
     char *id;
     const MigrationOps *ops;
     void *opaque;
-    unsigned index; /* in the list of the migration under way */
-    GMutex busy;    /* held around iterate, pending, complete and load: unregister waits */
-    bool gone;      /* unregistered while a migration had it in its list */
-    bool set_up;    /* what cleanup is owed for */
+    unsigned index;    /* in the list of the migration under way */
+    GMutex busy;       /* held around iterate, pending, complete and load: unregister waits */
+    bool gone;         /* unregistered while a migration had it in its list */
+    bool set_up;       /* what cleanup is owed for */
     gint asked, acked; /* atomic: of migration_switchover_request(), _ack() */
-    Stream *stream; /* that its pieces go by */
+    Stream *stream;    /* that its pieces go by */
     MigrationPending pending;
 };
 
