@@ -376,8 +376,8 @@ static bool receive(GError **errp)
     }
     migration_main_call(source_is_there, NULL);
     return migration_main_call(take_sections, errp) && take_machine(buf, errp) &&
-           migration_main_call(load_setup, errp) && take_all(buf, errp) &&
-           (!cpr_is_incoming() || cpr_incoming_switchover(errp)) &&
+           cpr_incoming_matched(errp) && migration_main_call(load_setup, errp) &&
+           take_all(buf, errp) && (!cpr_is_incoming() || cpr_incoming_switchover(errp)) &&
            migration_main_call(load_end, errp) && confirm(buf, errp);
 }
 
