@@ -437,6 +437,7 @@ static void *incoming_thread(void *opaque)
         migration_main_call(take_over, NULL);
     } else {
         fail(err);
+        migration_incoming_refuse(err);    /* no-op if this is no CPR */
         migration_main_call(let_go, NULL); /* the source takes it back when it hears of it */
         if (in.nr_streams && !in.ending) {
             answer(RECORD_FAILED, 0, in.err->message, NULL);

@@ -32,6 +32,13 @@ def address(kind, path):
     return {"channel-type": kind, "addr": {"transport": "socket", "type": "unix", "path": path}}
 
 
+def listens(path):
+    """The file alone is there before that."""
+    with open("/proc/net/unix") as sockets:
+        return any(line.split()[3] == "00010000" and line.endswith(f" {path}\n")
+                   for line in sockets)
+
+
 class Destination:
     """It has no monitor before the source has sent: started beside."""
 
@@ -44,7 +51,7 @@ class Destination:
         self.thread = threading.Thread(target=self._start, args=(name, *options, *more),
                                        kwargs={"program": program}, daemon=True)
         self.thread.start()
-        while not os.path.exists(self.cpr):
+        while not listens(self.cpr):
             time.sleep(0.01)
 
     def _start(self, *args, **kwargs):
