@@ -11,6 +11,7 @@
 #include "core/runstate.h"
 #include "cpr-internal.h"
 #include "migration/control.h"
+#include "util/confined.h"
 #include "util/error.h"
 #include "util/trace.h"
 
@@ -61,6 +62,9 @@ static bool may_exec(const MigrationAddress *main, GError **errp)
 {
     if (!migration_parameters.cpr_exec_command || !*migration_parameters.cpr_exec_command) {
         return error_set(errp, "mode=cpr-exec needs the parameter cpr-exec-command");
+    }
+    if (process_confined) {
+        return error_set(errp, "mode=cpr-exec: -sandbox on lets no program start");
     }
     if (migration_capability(MIG_CAP_MULTIFD)) {
         return error_set(errp, "mode=cpr-exec sends no memory: no use for multifd");

@@ -16,6 +16,7 @@
 #include "cpr-internal.h"
 #include "internal.h"
 #include "migration/control.h"
+#include "multifd-connect.h"
 #include "migration/vmstate.h"
 #include "util/error.h"
 #include "util/trace.h"
@@ -213,25 +214,21 @@ static bool accept_channels(GByteArray *buf, GError **errp)
 {
     unsigned wanted =
         migration_capability(MIG_CAP_MULTIFD) ? migration_parameters.multifd_channels : 0;
+    MigrationChannel *channels[MULTIFD_MAX];
     MigrationChannel *channel = migration_accept(in.listener, in.cancel, errp);
 
     if (!channel || !take_hello(add_stream(channel), &in.hello, buf, errp)) {
         return false;
     }
-    if (in.hello.channel || in.hello.channels != wanted) {
+    if (in.hello.channels != wanted) {
         return error_set(errp, "the source has %u multifd channels, here are %u", in.hello.channels,
                          wanted);
     }
-    for (unsigned i = 1; i <= in.hello.channels; i++) {
-        Hello hello;
-
-        channel = migration_accept(in.listener, in.cancel, errp);
-        if (!channel || !take_hello(add_stream(channel), &hello, buf, errp)) {
-            return false;
-        }
-        if (memcmp(hello.uuid, in.hello.uuid, sizeof(hello.uuid)) || hello.channel != i) {
-            return error_set(errp, "a channel of another migration");
-        }
+    if (!migration_accept_many(in.listener, in.hello.uuid, wanted, channels, in.cancel, errp)) {
+        return false;
+    }
+    for (unsigned i = 0; i < wanted; i++) {
+        add_stream(channels[i]);
     }
     return true;
 }

@@ -23,12 +23,15 @@
 #include "cpr-internal.h"
 #include "internal.h"
 #include "migration/control.h"
+#include "multifd-connect.h"
 #include "migration/vmstate.h"
 #include "util/error.h"
 #include "util/trace.h"
 
 /* What one pass may take of a device that fills faster than it can be sent. */
 #define SECTION_PASS_BYTES (256ULL << 20)
+/* How long an answer is waited for when nothing can be sent any more. */
+#define ANSWER_US G_USEC_PER_SEC
 /* Passes that are shorter tell nothing about the bandwidth. */
 #define MEASURE_US 20000
 
@@ -166,6 +169,21 @@ void migration_cancel(void)
     }
 }
 
+/*
+ * Of a channel that broke: the other side may have said why before it closed it, and that is what
+ * the user wants to know.
+ */
+static void fail_after_answer(const GError *err)
+{
+    int64_t end = g_get_monotonic_time() + ANSWER_US;
+
+    g_mutex_lock(&m.lock);
+    while (m.reader && !g_atomic_int_get(&m.stop) && g_cond_wait_until(&m.changed, &m.lock, end)) {
+    }
+    g_mutex_unlock(&m.lock);
+    fail(err);
+}
+
 static bool stopping(void *opaque)
 {
     return g_atomic_int_get(&m.stop);
@@ -200,34 +218,41 @@ MigMode migration_mode(void)
 
 static bool add_stream(MigrationChannel *channel, GError **errp)
 {
-    Hello hello = {
-        .version = STREAM_VERSION,
-        .channels = m.channels,
-        .channel = m.nr_streams,
-        .flags = migration_channel_is_duplex(channel) ? HELLO_CONFIRMED : 0,
-    };
-    Stream *s = stream_new(channel);
     bool stopped;
 
-    memcpy(hello.uuid, m.uuid, sizeof(hello.uuid));
     g_mutex_lock(&m.lock);
-    m.streams[m.nr_streams++] = s;
+    m.streams[m.nr_streams++] = stream_new(channel);
     stopped = g_atomic_int_get(&m.stop);
     g_mutex_unlock(&m.lock);
-    return stopped ? stopped_error(errp)
-                   : stream_send(s, RECORD_HELLO, 0, &hello, sizeof(hello), NULL, 0, errp);
+    return !stopped || stopped_error(errp);
+}
+
+static bool connect_main(GError **errp)
+{
+    MigrationChannel *channel = migration_connect(m.address, m.cancel, errp);
+    Hello hello = { .version = STREAM_VERSION, .channels = m.channels };
+
+    if (!channel || !add_stream(channel, errp)) {
+        return false;
+    }
+    memcpy(hello.uuid, m.uuid, sizeof(hello.uuid));
+    hello.flags = migration_channel_is_duplex(channel) ? HELLO_CONFIRMED : 0;
+    return stream_send(m.streams[0], RECORD_HELLO, 0, &hello, sizeof(hello), NULL, 0, errp);
 }
 
 static bool connect_channels(GError **errp)
 {
-    for (unsigned i = 0; i <= m.channels; i++) {
-        MigrationChannel *channel = migration_connect(m.address, m.cancel, errp);
+    MigrationChannel *channels[MULTIFD_MAX];
+    bool ok = true;
 
-        if (!channel || !add_stream(channel, errp)) {
-            return false;
-        }
+    if (!connect_main(errp) ||
+        !migration_connect_many(m.address, m.uuid, m.channels, channels, m.cancel, errp)) {
+        return false;
     }
-    return true;
+    for (unsigned i = 0; i < m.channels; i++) {
+        ok = add_stream(channels[i], ok ? errp : NULL) && ok;
+    }
+    return ok;
 }
 
 static bool is_duplex(void)
@@ -247,7 +272,7 @@ static bool take_answer(Stream *s, GByteArray *buf, GError **errp)
     switch (s->record.type) {
     case RECORD_ACK:
         if (section < m.sections->len) {
-            g_atomic_int_set(&((MigrationSection *)m.sections->pdata[section])->acked, 1);
+            g_atomic_int_inc(&((MigrationSection *)m.sections->pdata[section])->acked);
             return true;
         }
         break;
@@ -321,6 +346,11 @@ bool migration_send(MigrationSection *s, const void *head, size_t head_len, cons
     return stream_send(s->stream, RECORD_SECTION, s->index, head, head_len, data, len, errp);
 }
 
+void migration_switchover_request(MigrationSection *s)
+{
+    g_atomic_int_inc(&s->asked);
+}
+
 typedef struct SectionWork {
     MigrationSection *section;
     bool (*fn)(MigrationSection *s, GError **errp);
@@ -361,7 +391,7 @@ static void *section_thread(void *opaque)
     }
     g_mutex_unlock(&w->section->busy);
     if (w->err) {
-        fail(w->err);
+        fail_after_answer(w->err);
     }
     return NULL;
 }
@@ -370,18 +400,19 @@ static void *section_thread(void *opaque)
 static bool everything(bool (*fn)(MigrationSection *s, GError **errp), GError **errp)
 {
     unsigned first = m.channels ? 1 : 0, n = m.channels ?: 1;
-    g_autofree SectionWork *work = g_new0(SectionWork, m.sections->len);
+    const guint sections = m.sections->len;
+    g_autofree SectionWork *work = g_new0(SectionWork, sections);
     g_autoptr(GError) err = NULL;
 
-    for (guint i = 0; i < m.sections->len; i++) {
+    for (guint i = 0; i < sections; i++) {
         work[i] = (SectionWork) { m.sections->pdata[i], fn };
         work[i].section->stream = m.streams[first + i % n];
         work[i].thread = g_thread_try_new("mig/device", section_thread, &work[i], NULL);
     }
     if (!ram_save_pass(&m.streams[first], n, stopping, NULL, &err)) {
-        fail(err);
+        fail_after_answer(err);
     }
-    for (guint i = 0; i < m.sections->len; i++) {
+    for (guint i = 0; i < sections; i++) {
         if (work[i].thread) {
             g_thread_join(work[i].thread);
         } else {
@@ -428,7 +459,8 @@ static bool devices_ready(void)
         }
         g_mutex_lock(&s->busy);
         if (!s->gone) {
-            ready = s->ops->switchover_ready(s->opaque) && g_atomic_int_get(&s->acked);
+            ready = s->ops->switchover_ready(s->opaque) &&
+                    g_atomic_int_get(&s->acked) >= g_atomic_int_get(&s->asked);
         }
         g_mutex_unlock(&s->busy);
         if (!ready) {
@@ -717,7 +749,7 @@ static void *migration_thread(void *opaque)
     GError *err = NULL;
 
     if (!run(&err)) {
-        fail(err);
+        fail_after_answer(err);
         g_error_free(err);
     }
     migration_throttle_end();

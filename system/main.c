@@ -42,12 +42,6 @@ static void raise_descriptor_limit(void)
     }
 }
 
-static bool enter_sandbox(GError **errp)
-{
-    migration_block(1u << MIG_MODE_CPR_EXEC, "-sandbox on lets no other program be executed");
-    return sandbox_enable(errp);
-}
-
 static int run(const Options *o)
 {
     g_autoptr(GError) err = NULL;
@@ -59,7 +53,7 @@ static int run(const Options *o)
     catch_signals();
     raise_descriptor_limit();
     machine_lock();
-    if (!system_start(o, &err) || (o->sandbox && !enter_sandbox(&err)) || !daemon_ready(&err)) {
+    if (!system_start(o, &err) || (o->sandbox && !sandbox_enable(&err)) || !daemon_ready(&err)) {
         migration_incoming_refuse(err);
         error_report("%s", err->message);
         return 1;

@@ -63,6 +63,11 @@ void migration_unregister(MigrationSection *s);
 #define MIGRATION_PIECE_MAX ((size_t)2 << 20)
 bool migration_send(MigrationSection *s, const void *head, size_t head_len, const void *data,
                     size_t len, GError **errp);
+/*
+ * Source, before it sends what the destination's load will answer by migration_switchover_ack(): one
+ * more answer is to be waited for.
+ */
+void migration_switchover_request(MigrationSection *s);
 /* The destination's load has had all that the source sent first: see switchover_ready. */
 void migration_switchover_ack(MigrationSection *s);
 

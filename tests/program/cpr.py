@@ -262,7 +262,8 @@ def test_exec():
 
     vm = start(*ROOT_PORT, *SHARED)  # in its sandbox
     vm.ask("migrate-set-parameters", mode="cpr-exec", cpr_exec_command=[program])
-    refused(vm, "-sandbox on", uri=f"file:{state}")
+    refused(vm, "-sandbox on lets no program start", uri=f"file:{state}")
+    expect("status", status(vm), "running")
     expect("end", vm.quit(), (0, ""))
 
 
