@@ -10,6 +10,8 @@
 
 /* Old: why it cannot be now. */
 bool cpr_check(GError **errp);
+/* Old: it begins; devices work on when the VM stops. */
+void cpr_begin(void);
 /*
  * Each appends the message to @out and its descriptors, borrowed, to @fds (int); what the registry
  * had is gone.  cpr_stop() may be undone even if it fails.
@@ -38,6 +40,7 @@ void cpr_finish(void);
 typedef enum {
     CPR_OBJECTS = 1, /* what the machine is made of, and its descriptors */
     CPR_LISTENING,   /* back: it is made, and waits for the main channel */
+    CPR_MATCHED,     /* back: and is the same as the old one's */
     CPR_REFUSED,     /* back: text */
     CPR_SWITCHOVER,  /* what there is since the VM stands still */
 } CprMessage;
@@ -79,6 +82,8 @@ bool cpr_may_start(MigMode mode, const MigrationAddress *main, const MigrationAd
                    GError **errp);
 /* Old, in the migration's thread: the new process has made its machine when it returns. */
 bool cpr_send_objects(MigrationChannel *ch, GError **errp);
+/* Old, likewise: the new process has found its machine to be the same as ours, when it returns. */
+bool cpr_await_match(MigrationChannel *ch, GError **errp);
 /* Old, likewise: the VM stands still, and what it had of the devices is let go. */
 bool cpr_send_switchover(MigrationChannel *ch, GError **errp);
 
@@ -88,6 +93,8 @@ bool cpr_incoming_option(const char *spec, bool *is_cpr, GError **errp);
 bool cpr_incoming_listening(GError **errp);
 /* New, in the thread: the source has connected, and what comes by the cpr channel is ours. */
 void cpr_incoming_connected(void);
+/* New, in the thread: the machines are the same. */
+bool cpr_incoming_matched(GError **errp);
 /* New, in the thread, without the machine lock: waits for the switchover's message. */
 bool cpr_incoming_switchover(GError **errp);
 /* Ends what the thread waits in. */

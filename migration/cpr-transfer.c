@@ -124,6 +124,7 @@ static bool save_objects(GError **errp)
     if (!cpr_check(errp)) {
         return false;
     }
+    cpr_begin();
     cpr_save(message->data, message->fds);
     return true;
 }
@@ -150,24 +151,31 @@ static bool send(MigrationChannel *ch, CprMessage kind, bool (*fn)(GError **errp
     return ok;
 }
 
-static bool await_listening(MigrationChannel *ch, GError **errp)
+static bool await(MigrationChannel *ch, CprMessage wanted, GError **errp)
 {
     g_autoptr(GByteArray) text = g_byte_array_new();
     int64_t t0 = g_get_monotonic_time();
     CprMessage kind;
 
     if (!cpr_channel_receive(ch, &kind, text, NULL, errp)) {
-        g_prefix_error(errp, "the new process has not made its machine: ");
+        g_prefix_error(errp, "the new process has not made %s: ",
+                       wanted == CPR_LISTENING ? "its machine" : "the same machine");
         return false;
     }
-    TRACE("cpr_listening", "after %" G_GINT64_FORMAT " us", g_get_monotonic_time() - t0);
-    return kind == CPR_LISTENING || error_set(errp, "the new process: %s", (char *)text->data);
+    TRACE("cpr_await", "message %d after %" G_GINT64_FORMAT " us", kind,
+          g_get_monotonic_time() - t0);
+    return kind == wanted || error_set(errp, "the new process: %s", (char *)text->data);
 }
 
 bool cpr_send_objects(MigrationChannel *ch, GError **errp)
 {
     return cpr_channel_check(ch, errp) && send(ch, CPR_OBJECTS, save_objects, errp) &&
-           await_listening(ch, errp);
+           await(ch, CPR_LISTENING, errp);
+}
+
+bool cpr_await_match(MigrationChannel *ch, GError **errp)
+{
+    return await(ch, CPR_MATCHED, errp);
 }
 
 bool cpr_send_switchover(MigrationChannel *ch, GError **errp)
@@ -311,6 +319,11 @@ bool cpr_incoming_listening(GError **errp)
         return true;
     }
     return cpr_channel_send(in.channel, CPR_LISTENING, NULL, 0, NULL, errp);
+}
+
+bool cpr_incoming_matched(GError **errp)
+{
+    return !in.channel || cpr_channel_send(in.channel, CPR_MATCHED, NULL, 0, NULL, errp);
 }
 
 void cpr_incoming_connected(void)

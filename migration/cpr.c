@@ -397,11 +397,15 @@ bool cpr_check(GError **errp)
     return true;
 }
 
+void cpr_begin(void)
+{
+    active = true;
+}
+
 void cpr_save(GByteArray *out, GArray *fds)
 {
     const Owner *o;
 
-    active = true;
     for (guint i = 0; (o = owner(i)); i++) {
         if (o->ops->save) {
             o->ops->save(o->opaque);

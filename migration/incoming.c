@@ -373,8 +373,8 @@ static bool receive(GError **errp)
     }
     migration_main_call(source_is_there, NULL);
     return migration_main_call(take_sections, errp) && take_machine(buf, errp) &&
-           migration_main_call(load_setup, errp) && take_all(buf, errp) &&
-           (!cpr_is_incoming() || cpr_incoming_switchover(errp)) &&
+           cpr_incoming_matched(errp) && migration_main_call(load_setup, errp) &&
+           take_all(buf, errp) && (!cpr_is_incoming() || cpr_incoming_switchover(errp)) &&
            migration_main_call(load_end, errp) && confirm(buf, errp);
 }
 
@@ -434,6 +434,7 @@ static void *incoming_thread(void *opaque)
         migration_main_call(take_over, NULL);
     } else {
         fail(err);
+        migration_incoming_refuse(err);    /* no-op if this is no CPR */
         migration_main_call(let_go, NULL); /* the source takes it back when it hears of it */
         if (in.nr_streams && !in.ending) {
             answer(RECORD_FAILED, 0, in.err->message, NULL);

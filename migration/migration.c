@@ -480,6 +480,7 @@ static bool setup(GError **errp)
         return error_set(errp, "%s", reason);
     }
     if (m.cpr) {
+        cpr_begin();
         m.sections = g_ptr_array_new();
         return true;
     }
@@ -693,7 +694,7 @@ static bool run(GError **errp)
             return error_set(errp, "%s", err->message);
         }
     }
-    if (!send_machine(errp)) {
+    if (!send_machine(errp) || (m.cpr_address && !cpr_await_match(m.cpr_channel, errp))) {
         return false;
     }
     m.setup_done = g_get_monotonic_time();

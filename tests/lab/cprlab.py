@@ -2,6 +2,7 @@
 """What tests of live update share: a guest with an NVMe disk at work, and how its VMM is replaced."""
 
 import os
+import socket
 import threading
 import time
 
@@ -31,6 +32,13 @@ def address(kind, path):
     return {"channel-type": kind, "addr": {"transport": "socket", "type": "unix", "path": path}}
 
 
+def listens(path):
+    """The file alone is there before that."""
+    with open("/proc/net/unix") as sockets:
+        return any(line.split()[3] == "00010000" and line.endswith(f" {path}\n")
+                   for line in sockets)
+
+
 class Destination:
     """It has no monitor before the source has sent: started beside."""
 
@@ -43,7 +51,7 @@ class Destination:
         self.thread = threading.Thread(target=self._start, args=(name, *options, *more),
                                        kwargs={"program": program}, daemon=True)
         self.thread.start()
-        while not os.path.exists(self.cpr):
+        while not listens(self.cpr):
             time.sleep(0.01)
 
     def _start(self, *args, **kwargs):
@@ -56,6 +64,41 @@ class Destination:
 def _time(vm, name):
     stamp = vm.event(name)["timestamp"]
     return stamp["seconds"] * 1000 + stamp["microseconds"] / 1000
+
+
+def execute(vm):
+    """The same process with the program executed anew; how long it took from STOP until the new one
+    has said that it is done, in ms: its RESUME comes before its monitor has anybody to tell."""
+    with open(f"/proc/{vm.process.pid}/cmdline") as f:
+        old = f.read().split("\0")[:-1]
+    command = []
+    while old:
+        word = old.pop(0)
+        if word == "-incoming":
+            old.pop(0)
+        else:
+            command.append(word)
+    vm.events.clear()
+    vm.ask("migrate-set-parameters", mode="cpr-exec",
+           cpr_exec_command=[*command, "-incoming", "file:/tmp/exec.state"])
+    os.unlink(vm.path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(vm.path)
+        server.listen(1)
+        server.settimeout(60)
+        vm.ask("migrate", uri="file:/tmp/exec.state")
+        try:
+            while True:
+                vm._message()
+        except (EOFError, OSError):
+            pass
+        vm.qmp = server.accept()[0]
+    vm.answers = vm.qmp.makefile("r")
+    vm.qmp.settimeout(120)
+    vm._message()
+    vm.ask("qmp_capabilities")
+    vm.migration("completed")
+    return time.time() * 1000 - _time(vm, "STOP")
 
 
 def update(old, name, *more, program=PROGRAM):

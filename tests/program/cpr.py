@@ -40,6 +40,13 @@ def spec(kind, path):
     return str(address(kind, path)).replace("'", '"')
 
 
+def listens(path):
+    """The file alone is there before that."""
+    with open("/proc/net/unix") as sockets:
+        return any(line.split()[3] == "00010000" and line.endswith(f" {path}\n")
+                   for line in sockets)
+
+
 class Destination:
     """Started beside, for it says nothing before the source has sent."""
 
@@ -52,7 +59,7 @@ class Destination:
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
         for _ in range(1000):
-            if os.path.exists(self.cpr):
+            if listens(self.cpr):
                 break
             time.sleep(0.01)
 
