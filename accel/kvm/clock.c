@@ -40,12 +40,17 @@ static struct {
     uint64_t tsc_base;
 } clocks;
 
-static int64_t monotonic_ns(void)
+static int64_t clock_ns(clockid_t clock)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+static int64_t monotonic_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
 }
 
 /* ---- time stamp counters ---- */
@@ -190,11 +195,39 @@ static void wind_back(int64_t when)
     }
 }
 
-static bool put_clock(int64_t since, GError **errp)
+/* Wall clock time at the monotonic time @when, both in ns. */
+static int64_t wall_clock_at(int64_t when)
 {
-    struct kvm_clock_data data = { .clock = clocks.clock + (uint64_t)since };
-    int ret = kvm_vm_ioctl(KVM_SET_CLOCK, &data);
+    int64_t best = INT64_MAX, real = 0;
 
+    for (int i = 0; i < READINGS; i++) {
+        int64_t before = monotonic_ns(), took, now = clock_ns(CLOCK_REALTIME);
+
+        took = monotonic_ns() - before;
+        if (took < best) {
+            best = took;
+            real = now - (before + took / 2);
+        }
+    }
+    return real + when;
+}
+
+/*
+ * kvmclock goes on from what it was to be at @when.  KVM itself adds what has passed since, if it
+ * can: this thread may be put aside before it gets there.
+ */
+static bool put_clock(int64_t when, GError **errp)
+{
+    struct kvm_clock_data data = { .clock = clocks.clock };
+    int ret;
+
+    if (kvm_check_extension(KVM_CAP_ADJUST_CLOCK) & KVM_CLOCK_REALTIME) {
+        data.flags = KVM_CLOCK_REALTIME;
+        data.realtime = (uint64_t)wall_clock_at(when);
+    } else {
+        data.clock += (uint64_t)(monotonic_ns() - when);
+    }
+    ret = kvm_vm_ioctl(KVM_SET_CLOCK, &data);
     return ret >= 0 || error_set_errno(errp, -ret, "kvmclock: cannot set its time");
 }
 
@@ -219,7 +252,7 @@ static void clock_vm_state(bool running, RunState state, void *opaque)
         clocks.stopped = get_clocks(when, &err);
     } else if (clocks.stopped) {
         clocks.stopped = false;
-        put_clock(monotonic_ns() - when, &err);
+        put_clock(when, &err);
         wind_back(when);
         for (unsigned i = 0; i < cpus->len; i++) {
             tell_guest(x86_cpu(i));
@@ -252,7 +285,7 @@ static bool clock_post_load(void *opaque, GError **errp)
     }
     clocks.tsc_base = offset + clocks.tsc - now;
     clocks.stopped = true;
-    return put_clock(0, errp);
+    return put_clock(monotonic_ns(), errp);
 }
 
 static const VMStateField clock_fields[] = {
