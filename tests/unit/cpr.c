@@ -108,8 +108,8 @@ static void assert_quiet(bool whole)
 {
     static const char *const back[] = { "MAP_FILE", "KVM add" };
     static const char *const disturbing[] = {
-        "BIND",  "ATTACH",   "DETACH", "IOAS_ALLOC", "HWPT_ALLOC", "IOAS_MAP", "UNMAP",
-        "RESET", "SET_IRQS", "open",   "DESTROY",    "KVM",
+        "BIND",  "ATTACH", "DETACH",   "IOAS_ALLOC", "HWPT_ALLOC", "IOAS_MAP",
+        "UNMAP", "RESET",  "SET_IRQS", "open",       "DESTROY",    "KVM",
     };
     g_autofree char *log = sim_take_log();
     g_auto(GStrv) lines = g_strsplit(log, "\n", -1);
@@ -357,6 +357,68 @@ static void test_undo(void)
     teardown(dev);
 }
 
+/* Whatever call fails while it lets go, or brings it back: the guest has its interrupts. */
+static void test_stop_fails(void)
+{
+    PCIDevice *dev = guest_with_msix(3);
+    bool failed = true;
+
+    for (unsigned n = 1; failed; n++) {
+        g_autoptr(GByteArray) data = g_byte_array_new();
+        g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
+        Handover h = { 0 };
+
+        save(&h);
+        sim_fail(n);
+        cpr_stop(data, fds, NULL);
+        cpr_undo();
+        failed = sim_failed();
+        sim_fail(0);
+        g_assert_cmpuint(bindings->len, ==, 3);
+        g_assert_true(sim_fire(sim, 2));
+        handover_free(&h);
+    }
+    teardown(dev);
+}
+
+/* Whatever call fails while the new process makes its device: it closes, and nothing else. */
+static void test_new_fails(void)
+{
+    bool failed = true;
+
+    for (unsigned n = 1; failed; n++) {
+        PCIDevice *dev = guest_with_msix(2);
+        g_autoptr(GError) err = NULL;
+        Handover h = { 0 };
+
+        save(&h);
+        stop(&h);
+        end_of_old(dev);
+        g_array_set_size(routes, 0);
+        g_assert_true(load(h.objects, h.object_fds, NULL));
+        add_iommufd();
+        take_memory();
+        g_free(sim_take_log());
+        sim_fail(n);
+        dev = plug("", &err);
+        failed = sim_failed();
+        sim_fail(0);
+        g_assert_true(dev || err);
+        g_assert_true(failed || dev);
+        cpr_release();
+        if (dev) { /* it does without, as without dma-bufs */
+            device_destroy(DEVICE(dev));
+        }
+        g_assert_true(user_object_del("i0", NULL));
+        assert_quiet(false);
+        hostcalls = kernel;
+        handover_free(&h);
+        add_iommufd();
+        g_assert_cmpuint(sim_open_things(), ==, 0);
+        sim_device_free(sim);
+    }
+}
+
 /* The new process does not fit: it is told so, and closes only. */
 static void test_misfit(void)
 {
@@ -514,6 +576,8 @@ static void add(void)
     g_test_add_func("/cpr/msi", test_msi);
     g_test_add_func("/cpr/intx", test_intx);
     g_test_add_func("/cpr/undo", test_undo);
+    g_test_add_func("/cpr/stop-fails", test_stop_fails);
+    g_test_add_func("/cpr/new-fails", test_new_fails);
     g_test_add_func("/cpr/misfit", test_misfit);
     g_test_add_func("/cpr/extents", test_extents);
     g_test_add_func("/cpr/message", test_message);
