@@ -30,6 +30,8 @@
 #define SECTION_PASS_BYTES (256ULL << 20)
 /* Passes that are shorter tell nothing about the bandwidth. */
 #define MEASURE_US 20000
+/* How long a destination that takes no more is given to say why. */
+#define ANSWER_US G_USEC_PER_SEC
 
 typedef struct Migration {
     /* Set before the thread starts. */
@@ -133,6 +135,23 @@ static void fail(const GError *err)
         shut_down_channels();
     }
     g_mutex_unlock(&m.lock);
+}
+
+/* A destination that fails says why, and then takes no more: its word comes before our own. */
+static void fail_sending(const GError *err)
+{
+    gint64 until = g_get_monotonic_time() + ANSWER_US;
+    bool broken = false;
+
+    g_mutex_lock(&m.lock);
+    for (unsigned i = 0; i < m.nr_streams; i++) {
+        broken |= g_atomic_int_get(&m.streams[i]->broken);
+    }
+    while (broken && m.reader && !g_atomic_int_get(&m.stop) &&
+           g_cond_wait_until(&m.changed, &m.lock, until)) {
+    }
+    g_mutex_unlock(&m.lock);
+    fail(err);
 }
 
 void migration_set_error(const GError *err)
@@ -354,7 +373,7 @@ static void *section_thread(void *opaque)
     }
     g_mutex_unlock(&w->section->busy);
     if (w->err) {
-        fail(w->err);
+        fail_sending(w->err);
     }
     return NULL;
 }
@@ -372,7 +391,7 @@ static bool everything(bool (*fn)(MigrationSection *s, GError **errp), GError **
         work[i].thread = g_thread_try_new("mig/device", section_thread, &work[i], NULL);
     }
     if (!ram_save_pass(&m.streams[first], n, stopping, NULL, &err)) {
-        fail(err);
+        fail_sending(err);
     }
     for (guint i = 0; i < m.sections->len; i++) {
         if (work[i].thread) {
@@ -671,7 +690,7 @@ static void *migration_thread(void *opaque)
     GError *err = NULL;
 
     if (!run(&err)) {
-        fail(err);
+        fail_sending(err);
         g_error_free(err);
     }
     migration_throttle_end();
