@@ -145,6 +145,23 @@ static void fail(const GError *err)
     g_mutex_unlock(&m.lock);
 }
 
+/* A destination that fails says why, and then takes no more: its word comes before our own. */
+static void fail_sending(const GError *err)
+{
+    gint64 until = g_get_monotonic_time() + ANSWER_US;
+    bool broken = false;
+
+    g_mutex_lock(&m.lock);
+    for (unsigned i = 0; i < m.nr_streams; i++) {
+        broken |= g_atomic_int_get(&m.streams[i]->broken);
+    }
+    while (broken && m.reader && !g_atomic_int_get(&m.stop) &&
+           g_cond_wait_until(&m.changed, &m.lock, until)) {
+    }
+    g_mutex_unlock(&m.lock);
+    fail(err);
+}
+
 void migration_set_error(const GError *err)
 {
     if (m.thread) {
@@ -167,21 +184,6 @@ void migration_cancel(void)
     if (cancelled) {
         migration_set_status(MIGRATION_STATUS_CANCELLING);
     }
-}
-
-/*
- * Of a channel that broke: the other side may have said why before it closed it, and that is what
- * the user wants to know.
- */
-static void fail_after_answer(const GError *err)
-{
-    int64_t end = g_get_monotonic_time() + ANSWER_US;
-
-    g_mutex_lock(&m.lock);
-    while (m.reader && !g_atomic_int_get(&m.stop) && g_cond_wait_until(&m.changed, &m.lock, end)) {
-    }
-    g_mutex_unlock(&m.lock);
-    fail(err);
 }
 
 static bool stopping(void *opaque)
@@ -391,7 +393,7 @@ static void *section_thread(void *opaque)
     }
     g_mutex_unlock(&w->section->busy);
     if (w->err) {
-        fail_after_answer(w->err);
+        fail_sending(w->err);
     }
     return NULL;
 }
@@ -410,7 +412,7 @@ static bool everything(bool (*fn)(MigrationSection *s, GError **errp), GError **
         work[i].thread = g_thread_try_new("mig/device", section_thread, &work[i], NULL);
     }
     if (!ram_save_pass(&m.streams[first], n, stopping, NULL, &err)) {
-        fail_after_answer(err);
+        fail_sending(err);
     }
     for (guint i = 0; i < sections; i++) {
         if (work[i].thread) {
@@ -749,7 +751,7 @@ static void *migration_thread(void *opaque)
     GError *err = NULL;
 
     if (!run(&err)) {
-        fail_after_answer(err);
+        fail_sending(err);
         g_error_free(err);
     }
     migration_throttle_end();

@@ -66,6 +66,9 @@ bool stream_send(Stream *s, RecordType type, unsigned section, const void *head,
     r.sum = sum_of(s, iov);
     ok = migration_channel_writev(s->channel, iov, G_N_ELEMENTS(iov), errp);
     g_mutex_unlock(&s->lock);
+    if (!ok) {
+        g_atomic_int_set(&s->broken, 1);
+    }
     __atomic_fetch_add(&s->sent, sizeof(r) + head_len + len, __ATOMIC_RELAXED);
     return ok;
 }

@@ -48,6 +48,7 @@ typedef struct Stream {
     GMutex lock; /* of whoever writes; a leaf */
     XXH3_state_t *sent_sum;
     uint64_t sent; /* bytes; atomic */
+    gint broken;   /* atomic: something could not be sent */
     /* the record that is being read */
     Record record;
     uint32_t left;

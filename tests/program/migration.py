@@ -277,6 +277,28 @@ def test_killed():
     finish(source)
 
 
+def test_last_word():
+    """A destination takes no more, and its reason is a little later than the source knows that."""
+    source = start()
+    source.guest(f"memset 0x500000 {10 << 20} 0x5a")
+    destination = start("-m", "32", "-incoming", f"unix:{path('refuses')}")
+    with deaf("between") as server, socket.socket(socket.AF_UNIX) as there:
+        source.ask("migrate", uri=f"unix:{path('between')}")
+        here = server.accept()[0]
+        there.connect(path("refuses"))
+        there.sendall(here.recv(4096, socket.MSG_WAITALL))
+        answer = there.recv(4096)
+        here.shutdown(socket.SHUT_RD)
+        time.sleep(0.2)
+        here.sendall(answer)
+        info = wait_status(source, "failed")
+        here.close()
+    print(info["error-desc"])
+    assert info["error-desc"].startswith("destination: the machines differ"), info
+    destination.end()
+    finish(source)
+
+
 def refused(name, data):
     """What the destination says of a stream."""
     with open(path(name), "wb") as file:

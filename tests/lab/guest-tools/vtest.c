@@ -169,8 +169,9 @@ static void check(void)
     wrong = compare();
     missing = gaps();
     command(VT_CMD_VERIFY, "its internal state is not what it should be");
-    say("vtest: checked %u pages: %u mismatches, %u gaps; %llu interrupts of %u vectors: %u wrong",
-        pages, wrong, missing, (ull)counter(VT_INTERRUPTS), vectors, lost);
+    say("vtest %s: checked %u pages: %u mismatches, %u gaps; %llu interrupts of %u vectors: %u "
+        "wrong",
+        dev.address, pages, wrong, missing, (ull)counter(VT_INTERRUPTS), vectors, lost);
     status();
     if (peer_bar) {
         check_peer();
