@@ -101,8 +101,16 @@ void vm_state_del_notifier(VMStateFn fn, void *opaque)
     }
 }
 
+static int64_t state_time;
+
+int64_t vm_state_time(void)
+{
+    return state_time;
+}
+
 static void notify(bool running)
 {
+    state_time = g_get_monotonic_time();
     for (GSList *l = notifiers; l; l = l->next) {
         StateNotifier *n = l->data;
 

@@ -8,6 +8,7 @@
 #define VIADUCT_CORE_RUNSTATE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* QEMU's RunState, the ones that this program has. */
 typedef enum {
@@ -55,6 +56,12 @@ void vm_stop(RunState state);
 typedef void (*VMStateFn)(bool running, RunState state, void *opaque);
 void vm_state_add_notifier(VMStateFn fn, void *opaque);
 void vm_state_del_notifier(VMStateFn fn, void *opaque);
+
+/*
+ * When the guest's time began to run, or ended: the monotonic time in us that all clocks of the guest
+ * go by, so that none is ahead of another after a stop.
+ */
+int64_t vm_state_time(void);
 
 /* -no-reboot, -no-shutdown. */
 typedef struct RunStatePolicy {
