@@ -394,11 +394,10 @@ bool system_start(const Options *o, GError **errp)
     if (!migration_incoming_await_cpr(errp)) {
         return !*errp; /* ended while it waited: the main loop sees why */
     }
-    return make_machine(o, errp) &&
-           foreach_use(o->objects, add_object, errp) && configure_machine(o, errp) &&
-           foreach_use(o->chardevs, add_chardev, errp) && add_serials(o, errp) &&
-           foreach_use(o->monitors, add_monitor, errp) && add_qtest(o, errp) &&
-           x86_accel->init(errp) &&
+    return make_machine(o, errp) && foreach_use(o->objects, add_object, errp) &&
+           configure_machine(o, errp) && foreach_use(o->chardevs, add_chardev, errp) &&
+           add_serials(o, errp) && foreach_use(o->monitors, add_monitor, errp) &&
+           add_qtest(o, errp) && x86_accel->init(errp) &&
            MACHINE_GET_CLASS(current_machine)->create(current_machine, errp) &&
            foreach_use(o->devices, add_device, errp) &&
            MACHINE_GET_CLASS(current_machine)->ready(current_machine, errp) &&
