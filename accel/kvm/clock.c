@@ -121,6 +121,8 @@ static bool read_at(bool (*read)(uint64_t *value), uint64_t *value, int64_t *at)
 {
     int64_t best = INT64_MAX;
 
+    *value = 0;
+    *at = 0;
     for (int i = 0; i < READINGS; i++) {
         int64_t before = monotonic_ns(), took;
         uint64_t v;
