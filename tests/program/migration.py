@@ -269,6 +269,45 @@ def test_killed():
     finish(source)
 
 
+def test_bandwidth():
+    """max-bandwidth holds for memory, and a new value at once."""
+    source = start()
+    fill(source)
+    source.guest(f"memset 0x500000 {10 << 20} 0x5a")
+    source.ask("migrate-set-parameters", max_bandwidth=1 << 20)
+    source.ask("migrate", uri=f"file:{path('slow')}")
+    wait_status(source, "active")
+    time.sleep(1)
+    info = source.ask("query-migrate")
+    expect("status", info["status"], "active")
+    print("after a second", info["ram"]["transferred"])
+    assert info["ram"]["transferred"] < 4 << 20, info
+    source.ask("migrate-set-parameters", max_bandwidth=1)
+    time.sleep(0.5)
+    source.ask("migrate-set-parameters", max_bandwidth=0)
+    expect("status", wait_status(source, "completed", "failed")["status"], "completed")
+    finish(source)
+
+
+def test_continue_too_early():
+    """What is said before the VM waits is not for when it does."""
+    source = start()
+    source.guest(f"memset 0x500000 {10 << 20} 0x5a")
+    source.ask("migrate-set-capabilities",
+               capabilities=[{"capability": "pause-before-switchover", "state": True}])
+    source.ask("migrate-set-parameters", max_bandwidth=1 << 20)
+    source.ask("migrate", uri=f"file:{path('early')}")
+    wait_status(source, "active")
+    source.ask("migrate-continue", state="active")
+    source.ask("migrate-set-parameters", max_bandwidth=0)
+    wait_status(source, "pre-switchover", "completed", "failed")
+    time.sleep(0.2)
+    expect("status", status(source), "pre-switchover")
+    source.ask("migrate-continue", state="pre-switchover")
+    wait_status(source, "completed")
+    finish(source)
+
+
 def refused(name, data):
     """What the destination says of a stream."""
     with open(path(name), "wb") as file:
