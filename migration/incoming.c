@@ -29,14 +29,14 @@ typedef struct Incoming {
     GCancellable *cancel;
     GThread *thread; /* not joined yet */
     bool finished;   /* it is about to end */
-    bool ending;     /* the process is */
+    gint ending;     /* atomic: the process is; set with the lock held */
     GPtrArray *sections;
     RAMLoad *ram;
     Hello hello;
     EndRecord end;
-    bool ended; /* RECORD_END has come */
     GByteArray *states;
     /* lock */
+    bool ended; /* RECORD_END has come; set by the main channel's thread, which reads it as it is */
     GMutex lock;
     GCond changed;
     Stream *streams[1 + MULTIFD_MAX];
@@ -67,7 +67,7 @@ static void fail(const GError *err)
     g_mutex_unlock(&in.lock);
 }
 
-/* Everything meets here; false when one of them failed. */
+/* Everything meets here; false when one of them failed, or the main one came to its end instead. */
 static bool meet(GError **errp)
 {
     unsigned before;
@@ -80,12 +80,12 @@ static bool meet(GError **errp)
         in.syncs++;
         g_cond_broadcast(&in.changed);
     }
-    while (in.syncs == before && !in.err) {
+    while (in.syncs == before && !in.err && !in.ended) {
         g_cond_wait(&in.changed, &in.lock);
     }
-    ok = !in.err;
+    ok = in.syncs != before && !in.err;
     g_mutex_unlock(&in.lock);
-    return ok || error_set(errp, "another channel failed");
+    return ok || error_set(errp, "another channel failed or ended");
 }
 
 /* ---- what comes ---- */
@@ -132,7 +132,10 @@ static bool take_end(Stream *s, GByteArray *buf, GError **errp)
         return error_set(errp, "bad record 'end' of %u bytes", buf->len);
     }
     memcpy(&in.end, buf->data, sizeof(in.end));
+    g_mutex_lock(&in.lock);
     in.ended = true;
+    g_cond_broadcast(&in.changed);
+    g_mutex_unlock(&in.lock);
     if (in.end.running > 1 || in.end.reset > SHUTDOWN_CAUSE_GUEST_PANIC ||
         in.end.shutdown > SHUTDOWN_CAUSE_GUEST_PANIC) {
         return error_set(errp, "bad record 'end'");
@@ -155,14 +158,20 @@ static bool (*const takers[RECORD__MAX])(Stream *s, GByteArray *buf, GError **er
     [RECORD_STATES] = take_states, [RECORD_END] = take_end,
 };
 
+/* What other channels than the main one may have, whose threads all run at once. */
+static bool is_shared(RecordType type)
+{
+    return type == RECORD_RAM || type == RECORD_SECTION || type == RECORD_SYNC;
+}
+
 /* One record; @buf is kept from one to the next. */
 static bool take_record(Stream *s, GByteArray *buf, GError **errp)
 {
     if (!stream_next(s, errp)) {
         return false;
     }
-    if (!takers[s->record.type]) {
-        return error_set(errp, "a record '%s' comes too late or from the wrong side",
+    if (!takers[s->record.type] || (s != in.streams[0] && !is_shared(s->record.type))) {
+        return error_set(errp, "a record '%s' comes too late or on the wrong channel",
                          record_name(s->record.type));
     }
     return takers[s->record.type](s, buf, errp);
@@ -174,10 +183,14 @@ static void *channel_thread(void *opaque)
     Stream *s = opaque;
     g_autoptr(GByteArray) buf = g_byte_array_new();
     g_autoptr(GError) err = NULL;
+    bool ended;
 
     while (take_record(s, buf, &err)) {
     }
-    if (!in.ended) {
+    g_mutex_lock(&in.lock);
+    ended = in.ended;
+    g_mutex_unlock(&in.lock);
+    if (!ended) {
         fail(err);
     }
     return NULL;
@@ -206,6 +219,9 @@ static Stream *add_stream(MigrationChannel *channel)
 
     g_mutex_lock(&in.lock);
     in.streams[in.nr_streams++] = s;
+    if (g_atomic_int_get(&in.ending)) { /* it came too late to be shut down with the others */
+        migration_channel_shutdown(channel);
+    }
     g_mutex_unlock(&in.lock);
     return s;
 }
@@ -378,21 +394,10 @@ static bool receive(GError **errp)
            migration_main_call(load_end, errp) && confirm(buf, errp);
 }
 
-static bool take_over(GError **errp)
-{
-    in.waiting = false;
-    cpr_finish();
-    migration_parameters.mode = MIG_MODE_NORMAL; /* of the next one */
-    migration_set_status(MIGRATION_STATUS_COMPLETED);
-    vm_stop(RUN_STATE_PAUSED);
-    if (in.autostart && in.end.running && !in.ending) {
-        vm_start();
-    }
-    migration_request_again(&in.end);
-    return true;
-}
-
-/* In the main thread, at the end in any case. */
+/*
+ * At the end in any case, in one go with what the user can see of it: whoever sees it may begin
+ * the next migration at once, in whatever direction.
+ */
 static bool clean_up(GError **errp)
 {
     if (in.sections) {
@@ -417,13 +422,27 @@ static bool let_go(GError **errp)
     return true;
 }
 
+static bool take_over(GError **errp)
+{
+    in.waiting = false;
+    cpr_finish();
+    migration_parameters.mode = MIG_MODE_NORMAL; /* of the next one */
+    migration_set_status(MIGRATION_STATUS_COMPLETED);
+    vm_stop(RUN_STATE_PAUSED);
+    if (in.autostart && in.end.running && !g_atomic_int_get(&in.ending)) {
+        vm_start();
+    }
+    migration_request_again(&in.end);
+    return clean_up(errp);
+}
+
 static bool give_up(GError **errp)
 {
     migration_set_status(MIGRATION_STATUS_FAILED);
-    if (in.exit_on_error && !in.ending) {
+    if (in.exit_on_error && !g_atomic_int_get(&in.ending)) {
         system_failure_request();
     }
-    return true;
+    return clean_up(errp);
 }
 
 static void *incoming_thread(void *opaque)
@@ -436,15 +455,14 @@ static void *incoming_thread(void *opaque)
         fail(err);
         migration_incoming_refuse(err);    /* no-op if this is no CPR */
         migration_main_call(let_go, NULL); /* the source takes it back when it hears of it */
-        if (in.nr_streams && !in.ending) {
+        if (in.nr_streams && !g_atomic_int_get(&in.ending)) {
             answer(RECORD_FAILED, 0, in.err->message, NULL);
         }
-        if (!in.ending) {
+        if (!g_atomic_int_get(&in.ending)) {
             error_report("incoming migration: %s", in.err->message);
         }
         migration_main_call(give_up, NULL);
     }
-    migration_main_call(clean_up, NULL);
     return NULL;
 }
 
@@ -574,7 +592,9 @@ void migration_incoming_query(JsonObject *o)
 
 void migration_incoming_shutdown(void)
 {
-    in.ending = true;
+    g_mutex_lock(&in.lock);
+    g_atomic_int_set(&in.ending, 1);
+    g_mutex_unlock(&in.lock);
     if (in.thread) {
         g_cancellable_cancel(in.cancel);
         g_mutex_lock(&in.lock);

@@ -318,8 +318,9 @@ void migration_rate_limit(uint64_t bytes)
     }
     m.window_bytes += bytes;
     wait = m.window + (int64_t)(m.window_bytes * 1e6 / limit);
-    while (wait > now && !g_atomic_int_get(&m.stop) &&
-           g_cond_wait_until(&m.changed, &m.lock, wait)) {
+    /* Whoever changes the limit is not to wait for what the old one would have taken. */
+    while (wait > now && !g_atomic_int_get(&m.stop) && migration_max_bandwidth() == limit) {
+        g_cond_wait_until(&m.changed, &m.lock, MIN(wait, now + G_USEC_PER_SEC / 10));
         now = g_get_monotonic_time();
     }
     g_mutex_unlock(&m.lock);
@@ -871,6 +872,9 @@ bool migration_continue(const char *state, GError **errp)
     if (!g_str_equal(state, migration_status_name(migration_status()))) {
         return error_set(errp, "Migration not in expected state: %s",
                          migration_status_name(migration_status()));
+    }
+    if (migration_status() != MIGRATION_STATUS_PRE_SWITCHOVER) {
+        return true; /* nothing waits, and what will wait later is not meant */
     }
     g_mutex_lock(&m.lock);
     m.may_continue = true;

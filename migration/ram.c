@@ -170,6 +170,7 @@ static bool flush(Sender *s, GError **errp)
     }
     memcpy(head, &s->header, sizeof(RAMHeader));
     memcpy(head + sizeof(RAMHeader), s->runs, runs);
+    migration_rate_limit(sizeof(RAMHeader) + runs + s->data_pages * PAGE);
     ok = stream_send(s->stream, RECORD_RAM, 0, head, sizeof(RAMHeader) + runs, s->data,
                      s->data_pages * PAGE, errp);
     count(&ram_stats.normal, s->data_pages);

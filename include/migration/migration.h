@@ -57,8 +57,8 @@ MigrationSection *migration_register(const char *id, const MigrationOps *ops, vo
 void migration_unregister(MigrationSection *s);
 /*
  * Sends one piece of at most MIGRATION_PIECE_MAX bytes, @head and then @data; returns when both may
- * be used again.  Waits while the channel is full.  From setup, iterate and complete only; any
- * thread.
+ * be used again.  Waits while the channel is full.  From iterate and complete only (at setup the
+ * other side does not know yet what machine this is); any thread.
  */
 #define MIGRATION_PIECE_MAX ((size_t)2 << 20)
 bool migration_send(MigrationSection *s, const void *head, size_t head_len, const void *data,

@@ -299,6 +299,124 @@ def test_last_word():
     finish(source)
 
 
+def test_bandwidth():
+    """max-bandwidth holds for memory, and a new value at once."""
+    source = start()
+    fill(source)
+    source.guest(f"memset 0x500000 {10 << 20} 0x5a")
+    source.ask("migrate-set-parameters", max_bandwidth=1 << 20)
+    source.ask("migrate", uri=f"file:{path('slow')}")
+    wait_status(source, "active")
+    time.sleep(1)
+    info = source.ask("query-migrate")
+    expect("status", info["status"], "active")
+    print("after a second", info["ram"]["transferred"])
+    assert info["ram"]["transferred"] < 4 << 20, info
+    source.ask("migrate-set-parameters", max_bandwidth=1)
+    time.sleep(0.5)
+    source.ask("migrate-set-parameters", max_bandwidth=0)
+    expect("status", wait_status(source, "completed", "failed")["status"], "completed")
+    finish(source)
+
+
+def test_continue_too_early():
+    """What is said before the VM waits is not for when it does."""
+    source = start()
+    source.guest(f"memset 0x500000 {10 << 20} 0x5a")
+    source.ask("migrate-set-capabilities",
+               capabilities=[{"capability": "pause-before-switchover", "state": True}])
+    source.ask("migrate-set-parameters", max_bandwidth=1 << 20)
+    source.ask("migrate", uri=f"file:{path('early')}")
+    wait_status(source, "active")
+    source.ask("migrate-continue", state="active")
+    source.ask("migrate-set-parameters", max_bandwidth=0)
+    wait_status(source, "pre-switchover", "completed", "failed")
+    time.sleep(0.2)
+    expect("status", status(source), "pre-switchover")
+    source.ask("migrate-continue", state="pre-switchover")
+    wait_status(source, "completed")
+    finish(source)
+
+
+def test_try_again():
+    """A destination that says that it failed takes the next one at once."""
+    destination = start("-incoming", "defer")
+    destination.ask("migrate-set-capabilities",
+                    capabilities=[{"capability": "events", "state": True}])
+    for n in range(30):
+        name = path(f"again{n}")
+        destination.ask("migrate-incoming", uri=f"unix:{name}", exit_on_error=False)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(name)
+        while destination.wait_event("MIGRATION")["data"]["status"] != "failed":
+            pass
+    destination.process.kill()
+    destination.end()
+
+
+def records(sock):
+    """What a source sends on a channel until it waits for an answer: [(kind, bytes)]."""
+    data, found = b"", []
+    sock.settimeout(1)
+    try:
+        while more := sock.recv(1 << 16):
+            data += more
+    except TimeoutError:
+        pass
+    while data:
+        _, kind, _, length, _, _ = HEADER.unpack_from(data)
+        found.append((RECORDS[kind], data[:HEADER.size + length]))
+        data = data[HEADER.size + length:]
+    return found
+
+
+def test_wrong_channel():
+    """Records of the main channel on another; an end while another waits for the main one."""
+    capabilities = [{"capability": "multifd", "state": True}]
+    source = start()
+    source.ask("migrate-set-capabilities", capabilities=capabilities)
+    source.ask("migrate-set-parameters", multifd_channels=1)
+    with deaf("tap") as server:
+        source.ask("migrate", uri=f"unix:{path('tap')}")
+        socks = [server.accept()[0] for _ in range(2)]
+        other = records(socks[1])
+        main = records(socks[0])
+        for sock in socks:
+            sock.close()
+    wait_status(source, "failed")
+    finish(source)
+    main = dict(main)
+    other = dict(other)
+    print("main:", *main, "other:", *other)
+    for name, on_main, on_other, wanted in [
+        ("states", ["hello", "machine"], [other["hello"], main["states"]],
+         b"a record 'states' comes too late or on the wrong channel"),
+        ("end", ["hello", "machine"], [other["hello"], main["end"]],
+         b"a record 'end' comes too late or on the wrong channel"),
+        ("sync", ["hello", "machine", "states", "end"], [other["hello"], other["sync"]], b""),
+    ]:
+        destination = start("-incoming", "defer")
+        destination.ask("migrate-set-capabilities", capabilities=capabilities)
+        destination.ask("migrate-set-parameters", multifd_channels=1)
+        destination.ask("migrate-incoming", uri=f"unix:{path(name)}")
+        with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+            first.connect(path(name))
+            first.sendall(main["hello"])
+            second.connect(path(name))
+            second.sendall(b"".join(on_other))
+            time.sleep(0.3)
+            first.sendall(b"".join(main[kind] for kind in on_main[1:]))
+            if not wanted:  # it has all, and says so
+                first.settimeout(10)
+                expect("answer", HEADER.unpack(first.recv(HEADER.size))[1], 10)
+            else:
+                time.sleep(0.3)
+        code, text = destination.end()
+        print(name, code, text.strip())
+        expect("code", code, 1)
+        assert wanted.decode() in text and "Sanitizer" not in text, text
+
+
 def refused(name, data):
     """What the destination says of a stream."""
     with open(path(name), "wb") as file:
