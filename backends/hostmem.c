@@ -15,6 +15,7 @@
 #include <sys/vfs.h>
 
 #include "core/fdset.h"
+#include "migration/cpr.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/trace.h"
@@ -144,6 +145,53 @@ static bool preallocate(HostMemoryBackend *be, GError **errp)
                            be->parent.id);
 }
 
+/* ---- live update: the file goes over ---- */
+
+static char *cpr_name(const HostMemoryBackend *be)
+{
+    return g_strdup_printf("memory-backend/%s", be->parent.id);
+}
+
+static void cpr_save(void *opaque)
+{
+    HostMemoryBackend *be = opaque;
+    g_autofree char *name = cpr_name(be), *size = g_strconcat(name, "/size", NULL);
+
+    cpr_save_fd(name, 0, be->block.fd);
+    cpr_save_data(size, 0, &be->size, sizeof(be->size));
+}
+
+static const CprOps cpr_ops = { .save = cpr_save };
+
+/* The old process's file, and its memory as it is. */
+static int take_file(HostMemoryBackend *be, uint64_t *page_size, GError **errp)
+{
+    g_autofree char *name = cpr_name(be), *size_name = g_strconcat(name, "/size", NULL);
+    const uint64_t *size = cpr_find_data(size_name, 0, sizeof(*size));
+    autofd int fd = cpr_find_fd(name, 0);
+    struct statfs fs;
+
+    if (!size || fd < 0) {
+        error_set(errp, "memory backend '%s': the old process has no such memory", be->parent.id);
+        return -1;
+    }
+    if (*size != be->size) {
+        error_set(errp,
+                  "memory backend '%s': size 0x%" G_GINT64_MODIFIER
+                  "x, but the old process has 0x%" G_GINT64_MODIFIER "x",
+                  be->parent.id, be->size, *size);
+        return -1;
+    }
+    if (fstatfs(fd, &fs)) {
+        error_set_errno(errp, errno, "memory backend '%s': cannot look at the old process's file",
+                        be->parent.id);
+        return -1;
+    }
+    *page_size = fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : (uint64_t)getpagesize();
+    be->share = true;
+    return fd_steal(&fd);
+}
+
 static bool backend_complete(UserObject *obj, GError **errp)
 {
     HostMemoryBackend *be = HOST_MEMORY_BACKEND(obj);
@@ -161,7 +209,8 @@ static bool backend_complete(UserObject *obj, GError **errp)
     if (!be->size) {
         return error_set(errp, "memory backend '%s': property 'size' is missing or zero", obj->id);
     }
-    fd = BACKEND_CLASS(be)->open(be, &page_size, errp);
+    fd = cpr_is_incoming() ? take_file(be, &page_size, errp)
+                           : BACKEND_CLASS(be)->open(be, &page_size, errp);
     if (fd < 0) {
         return false;
     }
@@ -196,7 +245,8 @@ static bool backend_complete(UserObject *obj, GError **errp)
     }
     TRACE("host_memory_backend", "%s size 0x%" G_GINT64_MODIFIER "x fd %d", obj->id, be->size,
           be->block.fd);
-    return !be->prealloc || preallocate(be, errp);
+    cpr_register(&cpr_ops, be);
+    return !be->prealloc || cpr_is_incoming() || preallocate(be, errp);
 }
 
 static bool backend_can_be_deleted(UserObject *obj, GError **errp)
@@ -210,6 +260,7 @@ static void backend_finalize(GObject *obj)
     HostMemoryBackend *be = HOST_MEMORY_BACKEND(obj);
 
     if (be->block.host) {
+        cpr_unregister(&cpr_ops, be);
         munmap(be->block.host, be->block.size);
         fd_close(&be->block.fd);
         g_free(be->block.idstr);

@@ -11,6 +11,7 @@
 #include <inttypes.h>
 
 #include "core/fdset.h"
+#include "migration/cpr.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/hostcalls.h"
@@ -406,7 +407,7 @@ static int open_dev_iommu(IOMMUFDBackend *be, GError **errp)
 
 bool iommufd_backend_connect(IOMMUFDBackend *be, GError **errp)
 {
-    if (!be->users && !be->fd_given) {
+    if (!be->users && be->fd < 0) {
         be->fd = open_dev_iommu(be, errp);
         if (be->fd < 0) {
             return false;
@@ -450,10 +451,55 @@ static bool take_given_fd(IOMMUFDBackend *be, GError **errp)
     return true;
 }
 
+/* ---- live update ---- */
+
+static char *cpr_name(const IOMMUFDBackend *be)
+{
+    return g_strdup_printf("iommufd/%s", be->parent.id);
+}
+
+static bool cpr_check(void *opaque, GError **errp)
+{
+    IOMMUFDBackend *be = opaque;
+
+    return !be->users || iommufd_has(be, IOMMU_IOAS_CHANGE_PROCESS) ||
+           error_set(errp,
+                     "%s: the kernel has no IOMMU_IOAS_CHANGE_PROCESS, which hands the accounting "
+                     "of pinned memory over; it needs Linux 6.13",
+                     be->parent.id);
+}
+
+static void cpr_save(void *opaque)
+{
+    IOMMUFDBackend *be = opaque;
+    g_autofree char *name = cpr_name(be);
+
+    if (be->users) {
+        cpr_save_fd(name, 0, be->fd);
+    }
+}
+
+static const CprOps cpr_ops = { .check = cpr_check, .save = cpr_save };
+
+/* The old process's, if it used it: whatever `fd` says then is of no meaning here. */
+static bool take_over(IOMMUFDBackend *be)
+{
+    g_autofree char *name = cpr_name(be);
+
+    be->fd = cpr_find_fd(name, 0);
+    be->fd_given = be->fd >= 0 && be->fd_name;
+    return be->fd >= 0;
+}
+
 static bool iommufd_complete(UserObject *obj, GError **errp)
 {
     IOMMUFDBackend *be = IOMMUFD_BACKEND(obj);
 
+    cpr_register(&cpr_ops, be);
+    if (take_over(be)) {
+        probe_commands(be);
+        return true;
+    }
     if (be->fd_name) {
         if (!take_given_fd(be, errp)) {
             return false;
@@ -482,6 +528,7 @@ static bool iommufd_can_be_deleted(UserObject *obj, GError **errp)
 /* One that was given is closed here and nowhere before. */
 static void iommufd_finalize(GObject *obj)
 {
+    cpr_unregister(&cpr_ops, IOMMUFD_BACKEND(obj));
     host_fd_close(&IOMMUFD_BACKEND(obj)->fd);
     G_OBJECT_CLASS(iommufd_backend_parent_class)->finalize(obj);
 }

@@ -8,6 +8,9 @@ Machine *current_machine;
 static const Property machine_properties[] = {
     PROP_STRING("memory-backend", Machine, memory_backend,
                 .help = "ID of the memory backend that is the machine's RAM"),
+    PROP_BOOL("aux-ram-share", Machine, aux_ram_share, false,
+              .help = "memory that no backend has is shared, as CPR wants it (here all of it is, "
+                      "always)"),
 };
 
 static void machine_init(Machine *m)

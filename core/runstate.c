@@ -101,8 +101,16 @@ void vm_state_del_notifier(VMStateFn fn, void *opaque)
     }
 }
 
+static int64_t state_time;
+
+int64_t vm_state_time(void)
+{
+    return state_time;
+}
+
 static void notify(bool running)
 {
+    state_time = g_get_monotonic_time();
     for (GSList *l = notifiers; l; l = l->next) {
         StateNotifier *n = l->data;
 
@@ -110,9 +118,21 @@ static void notify(bool running)
     }
 }
 
+static bool given_away;
+
+void run_state_give_away(void)
+{
+    given_away = true;
+}
+
+bool run_state_is_given_away(void)
+{
+    return given_away;
+}
+
 void vm_start(void)
 {
-    if (state == RUN_STATE_RUNNING) {
+    if (state == RUN_STATE_RUNNING || given_away) {
         return;
     }
     TRACE("vm_state_notify", "running 1 state running");
@@ -224,6 +244,16 @@ void system_vmstop_request(RunState next)
     g_main_context_wakeup(NULL);
 }
 
+bool system_end_is_requested(void)
+{
+    bool requested;
+
+    g_mutex_lock(&requests.lock);
+    requested = ends_always(requests.shutdown);
+    g_mutex_unlock(&requests.lock);
+    return requested;
+}
+
 static JsonObject *cause_data(ShutdownCause cause)
 {
     JsonObject *data = json_object_new();
@@ -307,7 +337,7 @@ static bool handle_requests(void)
         vm_stop(RUN_STATE_SHUTDOWN);
         forget_repetition(&requests.shutdown);
     }
-    if (reset != SHUTDOWN_CAUSE_NONE) {
+    if (reset != SHUTDOWN_CAUSE_NONE && !given_away) {
         system_reset(reset);
     }
     if (powerdown) {

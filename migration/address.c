@@ -78,7 +78,7 @@ static char *host_of(const char *text)
 static bool read_inet(MigrationAddress *a, JsonObject *o, GError **errp)
 {
     const char *host = NULL, *port = NULL;
-    bool mptcp = false;
+    bool mptcp = false, keep_alive; /* always, see channel-socket.c */
     uint64_t to = 0;
 
     if (!keyval_check_keys(o,
@@ -88,7 +88,7 @@ static bool read_inet(MigrationAddress *a, JsonObject *o, GError **errp)
         !need_str(o, "host", &host, errp) || !need_str(o, "port", &port, errp) ||
         !port_of(port, &a->port, errp) || !read_families(a, o, errp) ||
         !keyval_get_uint(o, "to", &to, errp) ||
-        !keyval_get_bool(o, "keep-alive", &a->keep_alive, errp) ||
+        !keyval_get_bool(o, "keep-alive", &keep_alive, errp) ||
         !keyval_get_bool(o, "mptcp", &mptcp, errp)) {
         return false;
     }

@@ -21,7 +21,7 @@ struct MigrationAddress {
     char *name; /* as in messages: "tcp:HOST:PORT" */
     char *host;
     uint16_t port, last_port; /* the listener takes the first free one of these */
-    bool only_ipv4, only_ipv6, keep_alive;
+    bool only_ipv4, only_ipv6;
     char *path; /* of a socket or a file */
     bool abstract, tight;
     char *fd_text;

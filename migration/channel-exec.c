@@ -10,6 +10,7 @@
 #include <signal.h>
 
 #include "migration/channel-private.h"
+#include "util/confined.h"
 #include "util/error.h"
 #include "util/fd.h"
 
@@ -89,10 +90,15 @@ static MigrationChannel *start(const MigrationAddress *a, bool write, GError **e
         G_SUBPROCESS_FLAGS_INHERIT_FDS |
         (write ? G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_SILENCE
                : G_SUBPROCESS_FLAGS_STDOUT_PIPE);
-    g_autoptr(GSubprocess) command = g_subprocess_newv((const char *const *)a->args, flags, errp);
+    g_autoptr(GSubprocess) command = NULL;
     ExecChannel *e;
     int fd;
 
+    if (process_confined) {
+        error_set(errp, "migration command '%s': -sandbox on lets no command start", a->args[0]);
+        return NULL;
+    }
+    command = g_subprocess_newv((const char *const *)a->args, flags, errp);
     if (!command) {
         g_prefix_error(errp, "migration command '%s': ", a->args[0]);
         return NULL;

@@ -13,8 +13,10 @@
 
 #include "core/lock.h"
 #include "core/runstate.h"
+#include "cpr-internal.h"
 #include "internal.h"
 #include "migration/control.h"
+#include "multifd-connect.h"
 #include "migration/vmstate.h"
 #include "util/error.h"
 #include "util/trace.h"
@@ -212,25 +214,21 @@ static bool accept_channels(GByteArray *buf, GError **errp)
 {
     unsigned wanted =
         migration_capability(MIG_CAP_MULTIFD) ? migration_parameters.multifd_channels : 0;
+    MigrationChannel *channels[MULTIFD_MAX];
     MigrationChannel *channel = migration_accept(in.listener, in.cancel, errp);
 
     if (!channel || !take_hello(add_stream(channel), &in.hello, buf, errp)) {
         return false;
     }
-    if (in.hello.channel || in.hello.channels != wanted) {
+    if (in.hello.channels != wanted) {
         return error_set(errp, "the source has %u multifd channels, here are %u", in.hello.channels,
                          wanted);
     }
-    for (unsigned i = 1; i <= in.hello.channels; i++) {
-        Hello hello;
-
-        channel = migration_accept(in.listener, in.cancel, errp);
-        if (!channel || !take_hello(add_stream(channel), &hello, buf, errp)) {
-            return false;
-        }
-        if (memcmp(hello.uuid, in.hello.uuid, sizeof(hello.uuid)) || hello.channel != i) {
-            return error_set(errp, "a channel of another migration");
-        }
+    if (!migration_accept_many(in.listener, in.hello.uuid, wanted, channels, in.cancel, errp)) {
+        return false;
+    }
+    for (unsigned i = 0; i < wanted; i++) {
+        add_stream(channels[i]);
     }
     return true;
 }
@@ -238,6 +236,9 @@ static bool accept_channels(GByteArray *buf, GError **errp)
 static bool load_setup(GError **errp)
 {
     migration_set_status(MIGRATION_STATUS_ACTIVE);
+    if (cpr_is_incoming()) {
+        return true; /* no memory comes, nor do sections */
+    }
     in.ram = ram_load_new();
     for (guint i = 0; i < in.sections->len; i++) {
         MigrationSection *s = in.sections->pdata[i];
@@ -253,7 +254,7 @@ static bool load_setup(GError **errp)
 
 static bool take_sections(GError **errp)
 {
-    in.sections = migration_sections_take();
+    in.sections = cpr_is_incoming() ? g_ptr_array_new() : migration_sections_take();
     return true;
 }
 
@@ -302,6 +303,11 @@ static bool take_all(GByteArray *buf, GError **errp)
 
 static bool load_end(GError **errp)
 {
+    int64_t t0 = g_get_monotonic_time();
+
+    if (cpr_is_incoming() && !cpr_adopt(errp)) {
+        return false;
+    }
     for (guint i = 0; i < in.sections->len; i++) {
         MigrationSection *s = in.sections->pdata[i];
 
@@ -312,7 +318,12 @@ static bool load_end(GError **errp)
             return false;
         }
     }
-    return vmstate_load_all(in.states->data, in.states->len, true, errp);
+    if (!vmstate_load_all(in.states->data, in.states->len, true, errp) ||
+        !cpr_check_all_taken(errp)) {
+        return false;
+    }
+    TRACE("migration_load_end", "in %" G_GINT64_FORMAT " us", g_get_monotonic_time() - t0);
+    return true;
 }
 
 static bool answer(RecordType type, unsigned section, const char *text, GError **errp)
@@ -347,18 +358,31 @@ void migration_switchover_ack(MigrationSection *s)
     }
 }
 
+static bool source_is_there(GError **errp)
+{
+    cpr_incoming_connected();
+    return true;
+}
+
 static bool receive(GError **errp)
 {
     g_autoptr(GByteArray) buf = g_byte_array_new();
 
-    return accept_channels(buf, errp) && migration_main_call(take_sections, errp) &&
-           take_machine(buf, errp) && migration_main_call(load_setup, errp) &&
-           take_all(buf, errp) && migration_main_call(load_end, errp) && confirm(buf, errp);
+    if (!accept_channels(buf, errp)) {
+        return false;
+    }
+    migration_main_call(source_is_there, NULL);
+    return migration_main_call(take_sections, errp) && take_machine(buf, errp) &&
+           cpr_incoming_matched(errp) && migration_main_call(load_setup, errp) &&
+           take_all(buf, errp) && (!cpr_is_incoming() || cpr_incoming_switchover(errp)) &&
+           migration_main_call(load_end, errp) && confirm(buf, errp);
 }
 
 static bool take_over(GError **errp)
 {
     in.waiting = false;
+    cpr_finish();
+    migration_parameters.mode = MIG_MODE_NORMAL; /* of the next one */
     migration_set_status(MIGRATION_STATUS_COMPLETED);
     vm_stop(RUN_STATE_PAUSED);
     if (in.autostart && in.end.running && !in.ending) {
@@ -383,6 +407,13 @@ static bool clean_up(GError **errp)
     g_clear_pointer(&in.listener, migration_listener_free);
     in.ended = false;
     in.finished = true;
+    cpr_incoming_cleanup();
+    return true;
+}
+
+static bool let_go(GError **errp)
+{
+    cpr_release();
     return true;
 }
 
@@ -403,6 +434,8 @@ static void *incoming_thread(void *opaque)
         migration_main_call(take_over, NULL);
     } else {
         fail(err);
+        migration_incoming_refuse(err);    /* no-op if this is no CPR */
+        migration_main_call(let_go, NULL); /* the source takes it back when it hears of it */
         if (in.nr_streams && !in.ending) {
             answer(RECORD_FAILED, 0, in.err->message, NULL);
         }
@@ -419,11 +452,19 @@ static void *incoming_thread(void *opaque)
 
 bool migration_incoming_option(const char *spec, GError **errp)
 {
+    bool is_cpr;
+
+    if (!cpr_incoming_option(spec, &is_cpr, errp)) {
+        return false;
+    }
+    in.waiting = true;
+    if (is_cpr) {
+        return true;
+    }
     if (in.spec) {
-        return error_set(errp, "one channel is supported");
+        return error_set(errp, "one channel of type main is supported");
     }
     in.spec = g_strdup(spec);
-    in.waiting = true;
     return true;
 }
 
@@ -446,7 +487,7 @@ static bool start(MigrationAddress *address, GError **errp)
     if (!in.thread) {
         g_clear_pointer(&in.listener, migration_listener_free);
     }
-    return in.thread;
+    return in.thread && cpr_incoming_listening(errp);
 }
 
 static MigrationAddress *address_of_option(const char *spec, GError **errp)
@@ -471,7 +512,11 @@ bool migration_incoming_ready(bool autostart, GError **errp)
 
     in.autostart = autostart;
     if (!in.spec) {
-        return true;
+        return (!in.waiting && !cpr_is_incoming()) ||
+               error_set(errp, "-incoming: a live update needs a channel of type main, too");
+    }
+    if (!cpr_check_all_taken(errp)) {
+        return false;
     }
     vm_stop(RUN_STATE_INMIGRATE);
     if (g_str_equal(in.spec, "defer")) {
@@ -537,11 +582,14 @@ void migration_incoming_shutdown(void)
             migration_channel_shutdown(in.streams[i]->channel);
         }
         g_mutex_unlock(&in.lock);
+        cpr_incoming_shutdown();
         while (!in.finished) {
             g_main_context_iteration(NULL, TRUE);
         }
         g_thread_join(g_steal_pointer(&in.thread));
     }
+    cpr_release();
+    cpr_incoming_cleanup();
     g_clear_object(&in.cancel);
     g_clear_error(&in.err);
     g_clear_pointer(&in.spec, g_free);

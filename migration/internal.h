@@ -25,10 +25,10 @@ MigrationAddress *migration_main_address(const char *uri, JsonArray *channels, G
 void migration_source_query(JsonObject *o);
 void migration_source_shutdown(void);
 
-/* What a channel begins with. */
+/* What the main channel begins with. */
 typedef struct Hello {
-    uint32_t version, channel; /* 0: the main one */
-    uint32_t channels;         /* of multifd */
+    uint32_t version;
+    uint32_t channels; /* of multifd, beside it */
     uint32_t flags;
     uint8_t uuid[16]; /* of this migration */
 } Hello;
@@ -87,12 +87,12 @@ struct MigrationSection {
     char *id;
     const MigrationOps *ops;
     void *opaque;
-    unsigned index; /* in the list of the migration under way */
-    GMutex busy;    /* held around iterate, pending, complete and load: unregister waits */
-    bool gone;      /* unregistered while a migration had it in its list */
-    bool set_up;    /* what cleanup is owed for */
-    gint acked;     /* atomic: the destination has had all that it needs before the switchover */
-    Stream *stream; /* that its pieces go by */
+    unsigned index;    /* in the list of the migration under way */
+    GMutex busy;       /* held around iterate, pending, complete and load: unregister waits */
+    bool gone;         /* unregistered while a migration had it in its list */
+    bool set_up;       /* what cleanup is owed for */
+    gint asked, acked; /* atomic: of migration_switchover_request(), _ack() */
+    Stream *stream;    /* that its pieces go by */
     MigrationPending pending;
 };
 

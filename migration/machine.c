@@ -18,6 +18,9 @@ char *migration_machine_describe(GPtrArray *sections)
     g_autofree char *states = vmstate_describe_all();
 
     g_string_append_printf(text, "machine type %s\n", MACHINE_GET_CLASS(current_machine)->name);
+    if (1u << migration_mode() & MIG_MODE_CPR_LIVE) {
+        g_string_append(text, "memory and devices that are handed over\n");
+    }
     for (RAMBlock *block = ram_blocks; block; block = block->next) {
         g_string_append_printf(text, "RAM block '%s' of %" G_GUINT64_FORMAT " bytes\n",
                                block->idstr, block->size);

@@ -20,22 +20,26 @@
 #include "core/event.h"
 #include "core/lock.h"
 #include "core/runstate.h"
+#include "cpr-internal.h"
 #include "internal.h"
 #include "migration/control.h"
+#include "multifd-connect.h"
 #include "migration/vmstate.h"
 #include "util/error.h"
 #include "util/trace.h"
 
 /* What one pass may take of a device that fills faster than it can be sent. */
 #define SECTION_PASS_BYTES (256ULL << 20)
+/* How long an answer is waited for when nothing can be sent any more. */
+#define ANSWER_US G_USEC_PER_SEC
 /* Passes that are shorter tell nothing about the bandwidth. */
 #define MEASURE_US 20000
-/* How long a destination that takes no more is given to say why. */
-#define ANSWER_US G_USEC_PER_SEC
 
 typedef struct Migration {
     /* Set before the thread starts. */
     MigrationAddress *address;
+    MigrationAddress *cpr_address; /* of cpr-transfer, else NULL */
+    bool cpr;                      /* memory and devices stay where they are */
     GCancellable *cancel;
     GThread *thread;
     uint8_t uuid[16];
@@ -48,6 +52,7 @@ typedef struct Migration {
     bool over; /* the destination was told to go, or the stream is complete */
     Stream *streams[1 + MULTIFD_MAX];
     unsigned nr_streams;
+    MigrationChannel *cpr_channel;
     GThread *reader; /* of the way back */
     gint stop;       /* atomic: err or cancelled is set */
     gint urgent;     /* atomic: the VM stands still, max-bandwidth does not count */
@@ -122,6 +127,9 @@ static void shut_down_channels(void)
     g_cancellable_cancel(m.cancel);
     for (unsigned i = 0; i < m.nr_streams; i++) {
         migration_channel_shutdown(m.streams[i]->channel);
+    }
+    if (m.cpr_channel) {
+        migration_channel_shutdown(m.cpr_channel);
     }
     g_cond_broadcast(&m.changed);
 }
@@ -212,34 +220,41 @@ MigMode migration_mode(void)
 
 static bool add_stream(MigrationChannel *channel, GError **errp)
 {
-    Hello hello = {
-        .version = STREAM_VERSION,
-        .channels = m.channels,
-        .channel = m.nr_streams,
-        .flags = migration_channel_is_duplex(channel) ? HELLO_CONFIRMED : 0,
-    };
-    Stream *s = stream_new(channel);
     bool stopped;
 
-    memcpy(hello.uuid, m.uuid, sizeof(hello.uuid));
     g_mutex_lock(&m.lock);
-    m.streams[m.nr_streams++] = s;
+    m.streams[m.nr_streams++] = stream_new(channel);
     stopped = g_atomic_int_get(&m.stop);
     g_mutex_unlock(&m.lock);
-    return stopped ? stopped_error(errp)
-                   : stream_send(s, RECORD_HELLO, 0, &hello, sizeof(hello), NULL, 0, errp);
+    return !stopped || stopped_error(errp);
+}
+
+static bool connect_main(GError **errp)
+{
+    MigrationChannel *channel = migration_connect(m.address, m.cancel, errp);
+    Hello hello = { .version = STREAM_VERSION, .channels = m.channels };
+
+    if (!channel || !add_stream(channel, errp)) {
+        return false;
+    }
+    memcpy(hello.uuid, m.uuid, sizeof(hello.uuid));
+    hello.flags = migration_channel_is_duplex(channel) ? HELLO_CONFIRMED : 0;
+    return stream_send(m.streams[0], RECORD_HELLO, 0, &hello, sizeof(hello), NULL, 0, errp);
 }
 
 static bool connect_channels(GError **errp)
 {
-    for (unsigned i = 0; i <= m.channels; i++) {
-        MigrationChannel *channel = migration_connect(m.address, m.cancel, errp);
+    MigrationChannel *channels[MULTIFD_MAX];
+    bool ok = true;
 
-        if (!channel || !add_stream(channel, errp)) {
-            return false;
-        }
+    if (!connect_main(errp) ||
+        !migration_connect_many(m.address, m.uuid, m.channels, channels, m.cancel, errp)) {
+        return false;
     }
-    return true;
+    for (unsigned i = 0; i < m.channels; i++) {
+        ok = add_stream(channels[i], ok ? errp : NULL) && ok;
+    }
+    return ok;
 }
 
 static bool is_duplex(void)
@@ -259,7 +274,7 @@ static bool take_answer(Stream *s, GByteArray *buf, GError **errp)
     switch (s->record.type) {
     case RECORD_ACK:
         if (section < m.sections->len) {
-            g_atomic_int_set(&((MigrationSection *)m.sections->pdata[section])->acked, 1);
+            g_atomic_int_inc(&((MigrationSection *)m.sections->pdata[section])->acked);
             return true;
         }
         break;
@@ -333,6 +348,11 @@ bool migration_send(MigrationSection *s, const void *head, size_t head_len, cons
     return stream_send(s->stream, RECORD_SECTION, s->index, head, head_len, data, len, errp);
 }
 
+void migration_switchover_request(MigrationSection *s)
+{
+    g_atomic_int_inc(&s->asked);
+}
+
 typedef struct SectionWork {
     MigrationSection *section;
     bool (*fn)(MigrationSection *s, GError **errp);
@@ -382,10 +402,11 @@ static void *section_thread(void *opaque)
 static bool everything(bool (*fn)(MigrationSection *s, GError **errp), GError **errp)
 {
     unsigned first = m.channels ? 1 : 0, n = m.channels ?: 1;
-    g_autofree SectionWork *work = g_new0(SectionWork, m.sections->len);
+    const guint sections = m.sections->len;
+    g_autofree SectionWork *work = g_new0(SectionWork, sections);
     g_autoptr(GError) err = NULL;
 
-    for (guint i = 0; i < m.sections->len; i++) {
+    for (guint i = 0; i < sections; i++) {
         work[i] = (SectionWork) { m.sections->pdata[i], fn };
         work[i].section->stream = m.streams[first + i % n];
         work[i].thread = g_thread_try_new("mig/device", section_thread, &work[i], NULL);
@@ -393,7 +414,7 @@ static bool everything(bool (*fn)(MigrationSection *s, GError **errp), GError **
     if (!ram_save_pass(&m.streams[first], n, stopping, NULL, &err)) {
         fail_sending(err);
     }
-    for (guint i = 0; i < m.sections->len; i++) {
+    for (guint i = 0; i < sections; i++) {
         if (work[i].thread) {
             g_thread_join(work[i].thread);
         } else {
@@ -440,7 +461,8 @@ static bool devices_ready(void)
         }
         g_mutex_lock(&s->busy);
         if (!s->gone) {
-            ready = s->ops->switchover_ready(s->opaque) && g_atomic_int_get(&s->acked);
+            ready = s->ops->switchover_ready(s->opaque) &&
+                    g_atomic_int_get(&s->acked) >= g_atomic_int_get(&s->asked);
         }
         g_mutex_unlock(&s->busy);
         if (!ready) {
@@ -458,6 +480,11 @@ static bool setup(GError **errp)
 
     if (reason) {
         return error_set(errp, "%s", reason);
+    }
+    if (m.cpr) {
+        cpr_begin();
+        m.sections = g_ptr_array_new();
+        return true;
     }
     m.sections = migration_sections_take();
     if (!ram_save_setup(errp)) {
@@ -544,7 +571,9 @@ static bool stop_vm(GError **errp)
     m.stopped = g_get_monotonic_time();
     vm_stop(RUN_STATE_FINISH_MIGRATE);
     m.precopy_bytes = bytes_sent();
-    ram_save_sync();
+    if (!m.cpr) {
+        ram_save_sync();
+    }
     return !stopping(NULL) || stopped_error(errp);
 }
 
@@ -579,9 +608,16 @@ static void wait_for_user(void)
     g_mutex_unlock(&m.lock);
 }
 
+static bool send_devices(GError **errp)
+{
+    return m.cpr_address ? cpr_send_switchover(m.cpr_channel, errp)
+           : m.cpr       ? migration_main_call(cpr_exec_stop, errp)
+                         : everything(complete, errp);
+}
+
 static bool send_rest(GError **errp)
 {
-    return everything(complete, errp) && migration_main_call(save_states, errp) &&
+    return send_devices(errp) && migration_main_call(save_states, errp) &&
            stream_send(m.streams[0], RECORD_STATES, 0, m.states->data, m.states->len, NULL, 0,
                        errp) &&
            stream_send(m.streams[0], RECORD_END, 0, &m.end, sizeof(m.end), NULL, 0, errp);
@@ -596,6 +632,9 @@ static bool hand_over(GError **errp)
         if (!migration_channel_finish(m.streams[i]->channel, errp)) {
             return false;
         }
+    }
+    if (m.cpr && !m.cpr_address) {
+        return !stopping(NULL) && migration_main_call(cpr_exec, errp);
     }
     g_mutex_lock(&m.lock);
     while (is_duplex() && !m.confirmed && !stopping(NULL)) {
@@ -630,10 +669,24 @@ static bool switchover(GError **errp)
     return send_rest(errp) && hand_over(errp);
 }
 
+/* The new process makes its machine of what it gets here, while the VM runs on. */
+static bool connect_cpr(GError **errp)
+{
+    MigrationChannel *channel = migration_connect(m.cpr_address, m.cancel, errp);
+
+    g_mutex_lock(&m.lock);
+    m.cpr_channel = channel;
+    g_mutex_unlock(&m.lock);
+    return channel && !stopping(NULL) && cpr_send_objects(channel, errp);
+}
+
 static bool run(GError **errp)
 {
     g_autoptr(GError) err = NULL;
 
+    if (m.cpr_address && !connect_cpr(errp)) {
+        return stopping(NULL) ? stopped_error(NULL) : false;
+    }
     if (!connect_channels(errp) || !migration_main_call(setup, errp)) {
         return false;
     }
@@ -643,12 +696,12 @@ static bool run(GError **errp)
             return error_set(errp, "%s", err->message);
         }
     }
-    if (!send_machine(errp)) {
+    if (!send_machine(errp) || (m.cpr_address && !cpr_await_match(m.cpr_channel, errp))) {
         return false;
     }
     m.setup_done = g_get_monotonic_time();
     set_status(MIGRATION_STATUS_ACTIVE);
-    return precopy(errp) && switchover(errp);
+    return (m.cpr || precopy(errp)) && switchover(errp);
 }
 
 /* In the main thread, the thread being done: the machine as it is to be from now on. */
@@ -661,6 +714,14 @@ static bool finish(GError **errp)
     ram_save_cleanup();
     if (m.sections && !done) {
         migration_sections_release(g_steal_pointer(&m.sections));
+    }
+    if (m.cpr) {
+        if (done) {
+            cpr_give_away();
+        } else {
+            cpr_undo();
+        }
+        g_clear_pointer(&m.cpr_channel, migration_channel_free);
     }
     if (done) {
         vm_stop(RUN_STATE_POSTMIGRATE);
@@ -734,7 +795,8 @@ MigrationAddress *migration_main_address(const char *uri, JsonArray *channels, G
     return migration_address_from_json(json_object_get_object_member(channel, "addr"), errp);
 }
 
-static bool may_start(GError **errp)
+static bool may_start(const MigrationAddress *address, const MigrationAddress *cpr_address,
+                      GError **errp)
 {
     RunState state = run_state();
     const char *reason = migration_blocker(migration_mode());
@@ -748,10 +810,10 @@ static bool may_start(GError **errp)
     if (state == RUN_STATE_POSTMIGRATE) {
         return error_set(errp, "Can't migrate the vm that was paused due to previous migration");
     }
-    if (migration_mode() != MIG_MODE_NORMAL) {
-        return error_set(errp, "only mode=normal is supported");
+    if (reason) {
+        return error_set(errp, "%s", reason);
     }
-    return !reason || error_set(errp, "%s", reason);
+    return cpr_may_start(migration_mode(), address, cpr_address, errp);
 }
 
 /* What is left of the one before. */
@@ -761,6 +823,7 @@ static void forget(void)
         g_thread_join(m.thread);
     }
     g_clear_pointer(&m.address, migration_address_free);
+    g_clear_pointer(&m.cpr_address, migration_address_free);
     g_clear_object(&m.cancel);
     g_clear_error(&m.err);
     memset(&m, 0, sizeof(m));
@@ -770,10 +833,15 @@ static void forget(void)
 
 bool migration_start(const char *uri, JsonArray *channels, GError **errp)
 {
-    g_autoptr(MigrationAddress) address = migration_main_address(uri, channels, errp);
+    g_autoptr(MigrationAddress) address = NULL, cpr_address = NULL;
+    g_autoptr(JsonArray) main_channels = NULL;
     g_autoptr(GError) err = NULL;
 
-    if (!address || !may_start(errp)) {
+    if (!cpr_split_channels(channels, &main_channels, &cpr_address, errp)) {
+        return false;
+    }
+    address = migration_main_address(uri, main_channels, errp);
+    if (!address || !may_start(address, cpr_address, errp)) {
         return false;
     }
     if (migration_capability(MIG_CAP_MULTIFD) && !migration_address_is_socket(address)) {
@@ -781,6 +849,8 @@ bool migration_start(const char *uri, JsonArray *channels, GError **errp)
     }
     forget();
     m.address = g_steal_pointer(&address);
+    m.cpr_address = g_steal_pointer(&cpr_address);
+    m.cpr = 1u << migration_mode() & MIG_MODE_CPR_LIVE;
     m.cancel = g_cancellable_new();
     m.channels = migration_capability(MIG_CAP_MULTIFD) ? migration_parameters.multifd_channels : 0;
     for (unsigned i = 0; i < sizeof(m.uuid); i++) {

@@ -73,7 +73,7 @@ GPtrArray *migration_sections_take(void)
         MigrationSection *s = sections->pdata[i];
 
         s->index = i;
-        s->acked = false;
+        s->asked = s->acked = 0;
         s->stream = NULL;
         s->pending = (MigrationPending) { 0 };
         g_ptr_array_add(taken, s);

@@ -3,6 +3,7 @@
 #include "monitor/command.h"
 
 #include "core/device.h"
+#include "core/runstate.h"
 #include "migration/migration.h"
 #include "monitor/property.h"
 #include "util/error.h"
@@ -27,6 +28,9 @@ static JsonNode *device_list_properties(JsonObject *args, GError **errp)
 /* Both sides of a migration count on the devices that there were when it began. */
 static bool may_change(const char *command, GError **errp)
 {
+    if (run_state_is_given_away()) {
+        return error_set(errp, "another process has the VM, since the live update");
+    }
     return !migration_is_running() || error_set(errp, "%s not allowed while migrating", command);
 }
 

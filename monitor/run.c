@@ -15,6 +15,12 @@ static JsonNode *query_status(JsonObject *args, GError **errp)
     return node_of_object(o);
 }
 
+static bool is_ours(GError **errp)
+{
+    return !run_state_is_given_away() ||
+           error_set(errp, "another process has the VM, since the live update");
+}
+
 /* A VM that stands still already keeps the reason why. */
 static JsonNode *stop(JsonObject *args, GError **errp)
 {
@@ -28,6 +34,9 @@ static JsonNode *stop(JsonObject *args, GError **errp)
 
 static JsonNode *cont(JsonObject *args, GError **errp)
 {
+    if (!is_ours(errp)) {
+        return NULL;
+    }
     if (run_state() == RUN_STATE_SHUTDOWN || run_state() == RUN_STATE_INTERNAL_ERROR) {
         error_set(errp, "Resetting the Virtual Machine is required");
     } else if (run_state() == RUN_STATE_FINISH_MIGRATE) {
@@ -48,7 +57,9 @@ static JsonNode *quit(JsonObject *args, GError **errp)
 
 static JsonNode *system_reset(JsonObject *args, GError **errp)
 {
-    system_reset_request(SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
+    if (is_ours(errp)) {
+        system_reset_request(SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
+    }
     return NULL;
 }
 

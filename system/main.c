@@ -5,6 +5,7 @@
 
 #include "core/lock.h"
 #include "core/runstate.h"
+#include "migration/control.h"
 #include "migration/migration.h"
 #include "system/sandbox.h"
 #include "system/startup.h"
@@ -53,6 +54,7 @@ static int run(const Options *o)
     raise_descriptor_limit();
     machine_lock();
     if (!system_start(o, &err) || (o->sandbox && !sandbox_enable(&err)) || !daemon_ready(&err)) {
+        migration_incoming_refuse(err);
         error_report("%s", err->message);
         return 1;
     }

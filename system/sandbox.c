@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 
+#include "util/confined.h"
 #include "util/error.h"
 #include "util/keyval.h"
 #include "util/linux-iommufd.h"
@@ -124,6 +125,8 @@ static const int calls[] = {
     SCMP_SYS(rt_sigprocmask),
     SCMP_SYS(rt_sigreturn),
     SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(sched_getattr), /* both: a thread pool of GLib, which TLS uses */
+    SCMP_SYS(sched_setattr),
     SCMP_SYS(sched_yield),
     SCMP_SYS(set_robust_list),
     SCMP_SYS(sigaltstack),
@@ -311,5 +314,6 @@ bool sandbox_enable(GError **errp)
         ret = seccomp_load(filter);
     }
     seccomp_release(filter);
+    process_confined = !ret;
     return !ret || error_set_errno(errp, -ret, "-sandbox on: cannot install the filter");
 }

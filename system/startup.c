@@ -387,8 +387,14 @@ bool system_start(const Options *o, GError **errp)
     }
     memory_init();
     x86_accel = o->accel ?: x86_accels[0];
-    return foreach_use(o->incoming, add_incoming, errp) && foreach_use(o->add_fds, add_fd, errp) &&
-           foreach_use(o->add_fds, close_added_fd, errp) && make_machine(o, errp) &&
+    if (!foreach_use(o->incoming, add_incoming, errp) || !foreach_use(o->add_fds, add_fd, errp) ||
+        !foreach_use(o->add_fds, close_added_fd, errp)) {
+        return false;
+    }
+    if (!migration_incoming_await_cpr(errp)) {
+        return !*errp; /* ended while it waited: the main loop sees why */
+    }
+    return make_machine(o, errp) &&
            foreach_use(o->objects, add_object, errp) && configure_machine(o, errp) &&
            foreach_use(o->chardevs, add_chardev, errp) && add_serials(o, errp) &&
            foreach_use(o->monitors, add_monitor, errp) && add_qtest(o, errp) &&

@@ -15,6 +15,7 @@
 #include "kvm-int.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "core/runstate.h"
 #include "migration/vmstate.h"
@@ -27,6 +28,7 @@
 #endif
 
 #define MSR_IA32_TSC  0x10
+#define READINGS      3
 #define TOLERANCE_PPM 250 /* frequencies so near count as one: what NTP can put right */
 
 static struct {
@@ -37,6 +39,19 @@ static struct {
     /* While a state is loaded: the offset from which .tsc goes on. */
     uint64_t tsc_base;
 } clocks;
+
+static int64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+static int64_t monotonic_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
 
 /* ---- time stamp counters ---- */
 
@@ -98,49 +113,125 @@ static bool put_tsc_khz(X86CPU *cpu, uint32_t khz, GError **errp)
                                        cpu->cs.index, khz, here);
 }
 
-static bool get_tsc(GError **errp)
+/*
+ * What a clock says and when it said so (monotonic ns): the one of several readings that took least,
+ * for a busy host puts this thread aside in the middle of one.
+ */
+static bool read_at(bool (*read)(uint64_t *value), uint64_t *value, int64_t *at)
 {
-    return kvm_vcpu_msr(x86_cpu(0), false, MSR_IA32_TSC, &clocks.tsc) ||
-           error_set(errp, "CPU 0: KVM cannot tell its time stamp counter");
+    int64_t best = INT64_MAX;
+
+    for (int i = 0; i < READINGS; i++) {
+        int64_t before = monotonic_ns(), took;
+        uint64_t v;
+
+        if (!read(&v)) {
+            return false;
+        }
+        took = monotonic_ns() - before;
+        if (took < best) {
+            best = took;
+            *value = v;
+            *at = before + took / 2;
+        }
+    }
+    return true;
 }
 
-/* All go on from where the first one is to: the same step back for each. */
-static void wind_back(void)
+static bool read_tsc(uint64_t *value)
 {
-    uint64_t now, offset;
+    return kvm_vcpu_msr(x86_cpu(0), false, MSR_IA32_TSC, value);
+}
 
-    if (!kvm_vcpu_msr(x86_cpu(0), false, MSR_IA32_TSC, &now)) {
+static bool read_clock(uint64_t *value)
+{
+    struct kvm_clock_data data = { 0 };
+
+    if (kvm_vm_ioctl(KVM_GET_CLOCK, &data) < 0) {
+        return false;
+    }
+    *value = data.clock;
+    return true;
+}
+
+/* Of the TSC, in @ns. */
+static uint64_t ticks(int64_t ns)
+{
+    return (uint64_t)((double)ns * clocks.tsc_khz / 1e6);
+}
+
+/* Both as they were at @when (monotonic ns). */
+static bool get_clocks(int64_t when, GError **errp)
+{
+    int64_t at;
+
+    clocks.tsc_khz = tsc_khz(x86_cpu(0));
+    if (!read_at(read_tsc, &clocks.tsc, &at)) {
+        return error_set(errp, "CPU 0: KVM cannot tell its time stamp counter");
+    }
+    clocks.tsc -= at > when ? ticks(at - when) : 0;
+    if (!read_at(read_clock, &clocks.clock, &at)) {
+        return error_set(errp, "kvmclock: cannot get its time");
+    }
+    clocks.clock -= at > when ? (uint64_t)(at - when) : 0;
+    return true;
+}
+
+/* All go on from where the first one was to be at @when: the same step back for each. */
+static void wind_back(int64_t when)
+{
+    uint64_t now, offset, step;
+    int64_t at;
+
+    if (!read_at(read_tsc, &now, &at)) {
         return;
     }
+    step = clocks.tsc + ticks(at - when) - now;
     for (unsigned i = 0; i < cpus->len; i++) {
         if (tsc_offset(x86_cpu(i), false, &offset)) {
-            offset += clocks.tsc - now;
+            offset += step;
             tsc_offset(x86_cpu(i), true, &offset);
         }
     }
 }
 
-/* ---- kvmclock ---- */
-
-static bool get_clock(GError **errp)
+/* Wall clock time at the monotonic time @when, both in ns. */
+static int64_t wall_clock_at(int64_t when)
 {
-    struct kvm_clock_data data = { 0 };
-    int ret = kvm_vm_ioctl(KVM_GET_CLOCK, &data);
+    int64_t best = INT64_MAX, real = 0;
 
-    if (ret < 0) {
-        return error_set_errno(errp, -ret, "kvmclock: cannot get its time");
+    for (int i = 0; i < READINGS; i++) {
+        int64_t before = monotonic_ns(), took, now = clock_ns(CLOCK_REALTIME);
+
+        took = monotonic_ns() - before;
+        if (took < best) {
+            best = took;
+            real = now - (before + took / 2);
+        }
     }
-    clocks.clock = data.clock;
-    return true;
+    return real + when;
 }
 
-static bool put_clock(GError **errp)
+/*
+ * kvmclock goes on from what it was to be at @when.  KVM itself adds what has passed since, if it
+ * can: this thread may be put aside before it gets there.
+ */
+static bool put_clock(int64_t when, GError **errp)
 {
     struct kvm_clock_data data = { .clock = clocks.clock };
-    int ret = kvm_vm_ioctl(KVM_SET_CLOCK, &data);
+    int ret;
 
+    if (kvm_check_extension(KVM_CAP_ADJUST_CLOCK) & KVM_CLOCK_REALTIME) {
+        data.flags = KVM_CLOCK_REALTIME;
+        data.realtime = (uint64_t)wall_clock_at(when);
+    } else {
+        data.clock += (uint64_t)(monotonic_ns() - when);
+    }
+    ret = kvm_vm_ioctl(KVM_SET_CLOCK, &data);
     return ret >= 0 || error_set_errno(errp, -ret, "kvmclock: cannot set its time");
 }
+
+/* ---- the VM stops and starts ---- */
 
 /* Tells the guest that it was stopped, lest its watchdogs bark. */
 static void tell_guest(X86CPU *cpu)
@@ -154,14 +245,15 @@ static void tell_guest(X86CPU *cpu)
 
 static void clock_vm_state(bool running, RunState state, void *opaque)
 {
+    int64_t when = vm_state_time() * 1000;
     g_autoptr(GError) err = NULL;
 
     if (!running) {
-        clocks.stopped = get_clock(&err) && get_tsc(&err);
+        clocks.stopped = get_clocks(when, &err);
     } else if (clocks.stopped) {
         clocks.stopped = false;
-        put_clock(&err);
-        wind_back();
+        put_clock(when, &err);
+        wind_back(when);
         for (unsigned i = 0; i < cpus->len; i++) {
             tell_guest(x86_cpu(i));
         }
@@ -175,8 +267,7 @@ static void clock_vm_state(bool running, RunState state, void *opaque)
 
 static bool clock_pre_save(void *opaque, GError **errp)
 {
-    clocks.tsc_khz = tsc_khz(x86_cpu(0));
-    return clocks.stopped || (get_clock(errp) && get_tsc(errp));
+    return clocks.stopped || get_clocks(monotonic_ns(), errp);
 }
 
 static bool clock_post_load(void *opaque, GError **errp)
@@ -194,7 +285,7 @@ static bool clock_post_load(void *opaque, GError **errp)
     }
     clocks.tsc_base = offset + clocks.tsc - now;
     clocks.stopped = true;
-    return put_clock(errp);
+    return put_clock(monotonic_ns(), errp);
 }
 
 static const VMStateField clock_fields[] = {

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 
+#include "migration/cpr.h"
 #include "util/error.h"
 #include "util/linux-iommufd.h"
 #include "util/trace.h"
@@ -99,6 +100,65 @@ static bool attach_new_domain(VFIOIOMMUFDContainer *c, VFIODevice *dev, uint32_t
     return ret > 0;
 }
 
+/* ---- live update ---- */
+
+typedef struct DomainRecord {
+    uint32_t hwpt_id, dirty_tracking, joins_entries;
+} DomainRecord;
+
+/* The old process has attached it. */
+static bool adopt(VFIOIOMMUFDContainer *c, VFIODevice *dev, GError **errp)
+{
+    g_autofree char *name = g_strdup_printf("%s/domain", dev->cpr_name);
+    const DomainRecord *record = cpr_find_data(name, 0, sizeof(*record));
+    VFIODomain *domain = NULL;
+
+    if (!record) {
+        return error_set(errp, "the old process does not say which domain it is attached to");
+    }
+    for (guint i = 0; i < c->domains->len && !domain; i++) {
+        VFIODomain *other = c->domains->pdata[i];
+
+        domain = other->hwpt_id == record->hwpt_id ? other : NULL;
+    }
+    if (!domain) {
+        domain = g_new0(VFIODomain, 1);
+        domain->hwpt_id = record->hwpt_id;
+        domain->dirty_tracking = record->dirty_tracking;
+        domain->joins_entries = record->joins_entries;
+        g_ptr_array_add(c->domains, domain);
+    }
+    domain->users++;
+    dev->domain = domain;
+    return true;
+}
+
+static void cpr_save_device(const VFIOContainer *c, const VFIODevice *dev)
+{
+    g_autofree char *name = g_strdup_printf("%s/domain", dev->cpr_name);
+    DomainRecord record = { dev->domain->hwpt_id, dev->domain->dirty_tracking,
+                            dev->domain->joins_entries };
+
+    cpr_save_data(name, 0, &record, sizeof(record));
+}
+
+static char *cpr_ioas_name(const IOMMUFDBackend *be)
+{
+    return g_strdup_printf("iommufd/%s/ioas", be->parent.id);
+}
+
+static void cpr_save(VFIOContainer *c)
+{
+    g_autofree char *name = cpr_ioas_name(of(c)->be);
+
+    cpr_save_data(name, 0, &of(c)->ioas_id, sizeof(of(c)->ioas_id));
+}
+
+static bool change_process(VFIOContainer *c, GError **errp)
+{
+    return iommufd_ioas_change_process(of(c)->be, errp);
+}
+
 static bool attach(VFIOContainer *parent, VFIODevice *dev, GError **errp)
 {
     VFIOIOMMUFDContainer *c = of(parent);
@@ -107,6 +167,10 @@ static bool attach(VFIOContainer *parent, VFIODevice *dev, GError **errp)
     uint32_t type;
     bool dirty;
     int ret = 0;
+
+    if (dev->adopted) {
+        return adopt(c, dev, errp);
+    }
 
     if (!iommufd_has(c->be, IOMMU_HWPT_ALLOC) || !iommufd_has(c->be, IOMMU_GET_HW_INFO)) {
         return attach_ioas(c, dev, errp);
@@ -283,11 +347,16 @@ static const VFIOContainerOps iommufd_container_ops = {
     .dirty_start = dirty_start,
     .dirty_stop = dirty_stop,
     .dirty_query = dirty_query,
+    .cpr_save = cpr_save,
+    .cpr_save_device = cpr_save_device,
+    .change_process = change_process,
     .free = container_free,
 };
 
 VFIOContainer *vfio_container_of_iommufd(IOMMUFDBackend *be, GError **errp)
 {
+    g_autofree char *name = cpr_ioas_name(be);
+    const uint32_t *adopted;
     VFIOIOMMUFDContainer *c;
     uint32_t ioas_id;
 
@@ -298,7 +367,10 @@ VFIOContainer *vfio_container_of_iommufd(IOMMUFDBackend *be, GError **errp)
             return other;
         }
     }
-    if (!iommufd_ioas_alloc(be, &ioas_id, errp)) {
+    adopted = cpr_find_data(name, 0, sizeof(*adopted));
+    if (adopted) {
+        ioas_id = *adopted;
+    } else if (!iommufd_ioas_alloc(be, &ioas_id, errp)) {
         return NULL;
     }
     c = g_new0(VFIOIOMMUFDContainer, 1);
@@ -308,5 +380,8 @@ VFIOContainer *vfio_container_of_iommufd(IOMMUFDBackend *be, GError **errp)
     vfio_container_init(&c->parent, &iommufd_container_ops, be->parent.id);
     c->parent.map_wait = be->map_wait;
     c->parent.map_threads = be->map_threads;
+    if (adopted) {
+        vfio_container_cpr_init(&c->parent);
+    }
     return &c->parent;
 }

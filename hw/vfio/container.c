@@ -19,7 +19,9 @@
 
 #include "core/lock.h"
 #include "core/runstate.h"
+#include "migration/cpr.h"
 #include "util/error.h"
+#include "util/hostcalls.h"
 #include "util/trace.h"
 
 GPtrArray *vfio_containers;
@@ -102,6 +104,10 @@ static bool map_ram(VFIOContainer *c, VFIOExtent *e, const MemoryRange *r, GErro
     if (!check_ranges(c, e, errp)) {
         return cannot_map(e, r, errp);
     }
+    if (c->adopted && c->collecting) {
+        e->mapped = vfio_container_adopt(c, e, errp);
+        return e->mapped || cannot_map(e, r, errp);
+    }
     if (c->mapper && c->collecting) {
         vfio_mapper_add(c->mapper, e, r);
         return true;
@@ -118,6 +124,9 @@ static bool map_peer(VFIOContainer *c, VFIOExtent *e, const MemoryRange *r)
     if (r->mr->fd < 0 && !c->ops->maps_device_memory_by_address) {
         return false;
     }
+    if (cpr_is_incoming()) { /* when the old process cannot take it back any more */
+        return true;
+    }
     e->mapped = check_ranges(c, e, &err) && vfio_container_map(c, e, r, &err);
     if (err && !c->p2p_warned) {
         c->p2p_warned = true;
@@ -125,6 +134,11 @@ static bool map_peer(VFIOContainer *c, VFIOExtent *e, const MemoryRange *r)
                     err->message);
     }
     return e->mapped;
+}
+
+void vfio_container_map_peer(VFIOContainer *c, VFIOExtent *e, const MemoryRange *r)
+{
+    map_peer(c, e, r);
 }
 
 static VFIOContainer *container_of(MemoryListener *l)
@@ -208,6 +222,7 @@ void vfio_container_init(VFIOContainer *c, const VFIOContainerOps *ops, const ch
     c->ops = ops;
     c->name = g_strdup(name);
     c->extents = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    vfio_container_cpr_register(c);
     c->listener = (MemoryListener) {
         .name = "vfio",
         .priority = 20, /* the guest has memory before its devices do, and loses it after */
@@ -221,6 +236,7 @@ static void container_free(VFIOContainer *c)
     g_clear_pointer(&c->mapper, vfio_mapper_cancel);
     vfio_container_dirty_stop(c);
     memory_listener_unregister(&c->listener);
+    vfio_container_cpr_fini(c);
     g_ptr_array_remove(vfio_containers, c);
     g_hash_table_unref(c->extents);
     g_free(c->ranges);
@@ -231,7 +247,7 @@ static void container_free(VFIOContainer *c)
 void vfio_container_prepare(VFIOContainer *c)
 {
     c->holds++;
-    if (!c->listening) {
+    if (!c->listening && !c->adopted) {
         c->mapper = vfio_mapper_new(c);
     }
 }
@@ -265,7 +281,7 @@ static bool start_mapping(VFIOContainer *c, VFIODevice *dev, GError **errp)
     c->collecting = true;
     ok = memory_listener_register(&c->listener, &address_space_memory, errp);
     c->collecting = false;
-    if (!ok) {
+    if (!ok || !vfio_container_adopted_all(c, errp)) {
         return false;
     }
     c->listening = true;
@@ -285,6 +301,9 @@ bool vfio_container_attach(VFIOContainer *c, VFIODevice *dev, GError **errp)
     vfio_container_dirty_attached(c, dev);
     if (refresh_ranges(c, errp) && (c->listening || start_mapping(c, dev, errp))) {
         return true;
+    }
+    if (dev->adopted) {
+        host_let_go(); /* it is another process's, and this one about to end */
     }
     vfio_container_detach(dev);
     return false;

@@ -40,6 +40,13 @@ typedef struct VFIOContainerOps {
     void (*dirty_stop)(VFIOContainer *c);
     bool (*dirty_query)(VFIOContainer *c, uint64_t iova, uint64_t length, bool clear,
                         uint64_t *bitmap, GError **errp);
+    /*
+     * Live update, of containers that can: what the other process needs to know of it and of an
+     * attached device, and the accounting of pinned memory becomes this process's.  NULL: it cannot.
+     */
+    void (*cpr_save)(VFIOContainer *c);
+    void (*cpr_save_device)(const VFIOContainer *c, const VFIODevice *dev);
+    bool (*change_process)(VFIOContainer *c, GError **errp);
     /* Nothing is mapped or attached any more, the common part is gone; frees the rest. */
     void (*free)(VFIOContainer *c);
     /* What x-query-vfio says of it and of a device beyond what is the same for all; may be NULL. */
@@ -86,7 +93,11 @@ struct VFIOContainer {
     bool dirty_iommu;  /* the IOMMU sees some device's DMA */
     bool dirty_all;    /* nothing sees some device's: all that is mapped counts */
     bool dirty_warned; /* that a query failed */
-    gint64 map_time;   /* us that the mapper's maps took; 0 while it is busy */
+    /* Live update (cpr.c). */
+    GByteArray *adopted; /* what the old process has mapped, until the VM is ours; else NULL */
+    unsigned nr_adopted; /* of that, extents that were found here */
+    bool handed_over;    /* the VM stands still, and no device's memory is mapped */
+    gint64 map_time;     /* us that the mapper's maps took; 0 while it is busy */
 };
 
 extern GPtrArray *vfio_containers; /* VFIOContainer: all there are; NULL before the first */
@@ -131,6 +142,19 @@ void vfio_container_dirty_unmap(VFIOContainer *c, const VFIOExtent *e);
 /* For devices that come and go meanwhile; the ops' detach has synced. */
 void vfio_container_dirty_attached(VFIOContainer *c, VFIODevice *dev);
 void vfio_container_dirty_detached(VFIOContainer *c, VFIODevice *dev);
+
+/* ---- cpr.c: live update ---- */
+
+void vfio_container_cpr_register(VFIOContainer *c);
+/* A new container is one of the old process's: what that has mapped. */
+void vfio_container_cpr_init(VFIOContainer *c);
+void vfio_container_cpr_fini(VFIOContainer *c);
+/* Whether the old process has mapped just that. */
+bool vfio_container_adopt(VFIOContainer *c, const VFIOExtent *e, GError **errp);
+/* Guest memory is there: whether the old process has more mapped. */
+bool vfio_container_adopted_all(VFIOContainer *c, GError **errp);
+/* For cpr.c: maps a device's memory again. */
+void vfio_container_map_peer(VFIOContainer *c, VFIOExtent *e, const MemoryRange *r);
 
 /* dirty-joined.c: makes up for what the kernel does not say of AMD's IOMMUs; bit 0 is @iova. */
 void vfio_dirty_fill_joined(uint64_t *bitmap, uint64_t iova, uint64_t length);

@@ -14,6 +14,7 @@
 #include "core/fdset.h"
 #include "core/lock.h"
 #include "core/runstate.h"
+#include "migration/cpr.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/hostcalls.h"
@@ -86,6 +87,8 @@ static bool bind_iommufd(VFIODevice *dev, const VFIODeviceRef *ref, GError **err
  * 100 ms: guest memory gets its pages in the meantime.  A guest that runs already is not made to
  * wait for that, and may use the time to prepare itself.
  */
+static unsigned opening, blocker;
+
 bool vfio_open_begin(const VFIODeviceRef *ref)
 {
     bool unlock = main_loop_is_running() && machine_locked();
@@ -94,6 +97,9 @@ bool vfio_open_begin(const VFIODeviceRef *ref)
         ref->coming(ref->opaque);
     }
     if (unlock) {
+        if (!opening++) {
+            blocker = migration_block(MIG_MODE_ALL, "a device is being added");
+        }
         machine_unlock();
     }
     return unlock;
@@ -103,6 +109,9 @@ void vfio_open_end(bool unlocked)
 {
     if (unlocked) {
         machine_lock();
+        if (!--opening) {
+            migration_unblock(blocker);
+        }
     }
 }
 
@@ -115,10 +124,14 @@ static bool bind_and_attach(VFIODevice *dev, const VFIODeviceRef *ref, GError **
         return false;
     }
     vfio_container_prepare(c);
-    vfio_container_await_pages(c);
-    unlocked = vfio_open_begin(ref);
-    ok = bind_iommufd(dev, ref, errp);
-    vfio_open_end(unlocked);
+    if (dev->adopted) {
+        ok = true;
+    } else {
+        vfio_container_await_pages(c);
+        unlocked = vfio_open_begin(ref);
+        ok = bind_iommufd(dev, ref, errp);
+        vfio_open_end(unlocked);
+    }
     ok = ok && vfio_container_attach(c, dev, errp);
     vfio_container_put(c);
     return ok;
@@ -134,12 +147,15 @@ static bool cdev_connect(VFIODevice *dev, const VFIODeviceRef *ref, GError **err
         return false;
     }
     dev->iommufd = ref->iommufd;
-    dev->accel_told = accel_device_fd_add(dev->fd, errp);
-    return dev->accel_told && bind_and_attach(dev, ref, errp);
+    vfio_device_cpr_register(dev, ref->id);
+    /* One that is adopted is another VM's until the VM is ours. */
+    dev->accel_told = !dev->adopted && accel_device_fd_add(dev->fd, errp);
+    return (dev->accel_told || dev->adopted) && bind_and_attach(dev, ref, errp);
 }
 
 static void cdev_disconnect(VFIODevice *dev)
 {
+    vfio_device_cpr_unregister(dev);
     vfio_container_detach(dev);
     if (dev->accel_told) {
         accel_device_fd_del(dev->fd);
@@ -202,6 +218,7 @@ static bool find_by_fd(VFIODevice *dev, const char *text, GError **errp)
         return false;
     }
     dev->fd = fd;
+    dev->given = true;
     dev->name = dev->sysfs ? g_path_get_basename(dev->sysfs) : g_strdup_printf("fd %s", text);
     return true;
 }
@@ -217,8 +234,21 @@ static void device_free(VFIODevice *dev)
 {
     host_fd_close(&dev->fd);
     g_free(dev->name);
+    g_free(dev->cpr_name);
     g_free(dev->sysfs);
     g_free(dev);
+}
+
+/* The old process's descriptor, or whatever the user says. */
+static bool find_device(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
+{
+    if (ref->sysfs && !find_by_sysfs(dev, ref->sysfs, errp)) {
+        return false;
+    }
+    if (cpr_is_incoming() && ref->iommufd && !vfio_device_cpr_find(dev, ref->id, errp)) {
+        return false;
+    }
+    return dev->adopted || !ref->fd || find_by_fd(dev, ref->fd, errp);
 }
 
 VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, GError **errp)
@@ -227,14 +257,17 @@ VFIODevice *vfio_device_attach(const VFIODeviceRef *ref, GError **errp)
 
     dev->fd = -1;
     dev->interface = ref->iommufd ? &cdev_interface : &vfio_group_interface;
-    if (ref->fd ? !find_by_fd(dev, ref->fd, errp) : !find_by_sysfs(dev, ref->sysfs, errp)) {
+    if (!find_device(dev, ref, errp)) {
         device_free(dev);
         return NULL;
     }
     if (!attach(dev, ref, errp)) {
         g_prefix_error(errp, "vfio %s: ", dev->name);
+        if (dev->adopted) {
+            host_let_go(); /* it is another process's, and this one about to end */
+        }
         undo_attach(dev);
-        if (ref->fd && !dev->devid) {
+        if (ref->fd && !dev->adopted && !dev->devid) {
             fd_give_back(ref->fd, fd_steal(&dev->fd));
         }
         device_free(dev);

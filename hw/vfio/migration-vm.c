@@ -10,6 +10,7 @@
  */
 #include "hw/vfio/migration.h"
 
+#include "migration/cpr.h"
 #include "util/error.h"
 
 typedef bool (*Step)(VFIOMigration *m, RunState state, GError **errp);
@@ -144,6 +145,9 @@ static void note_end_of_transfers(void)
 
 void vfio_migration_vm_state(bool running, RunState state, void *opaque)
 {
+    if (cpr_is_active()) { /* they go on working, for another process */
+        return;
+    }
     if (running) {
         note_end_of_transfers();
         with_all(wake, state);

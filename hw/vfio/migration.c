@@ -170,8 +170,11 @@ static bool tell_initial(VFIOMigration *m, bool drained, GError **errp)
     g_mutex_lock(&m->lock);
     tell = !m->initial_sent && (drained || !m->initial);
     g_mutex_unlock(&m->lock);
-    if (tell && !send_piece(m, PIECE_INITIAL_SENT, NULL, 0, errp)) {
-        return false;
+    if (tell) {
+        migration_switchover_request(m->section);
+        if (!send_piece(m, PIECE_INITIAL_SENT, NULL, 0, errp)) {
+            return false;
+        }
     }
     g_mutex_lock(&m->lock);
     m->initial_sent |= tell;

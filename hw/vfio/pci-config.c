@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "migration/cpr.h"
 #include "util/error.h"
 #include "util/trace.h"
 
@@ -173,6 +174,9 @@ void vfio_pci_write_config(PCIDevice *pdev, uint32_t addr, uint32_t val, unsigne
     bool was_msi = vdev->interrupt == VFIO_INT_MSI;
     g_autoptr(GError) err = NULL;
 
+    if (vdev->vbasedev->adopted && cpr_is_incoming()) {
+        return; /* no guest's: the board places BARs, for a guest that has done so long ago */
+    }
     vdev->use = VFIO_IN_USE;
     TRACE("vfio_pci_write_config", "%s 0x%x len %u: 0x%x", vdev->vbasedev->name, addr, len, val);
     if (addr == PCI_COMMAND && val & PCI_COMMAND_MASTER && !vfio_device_dma_ready(vdev->vbasedev)) {
@@ -223,6 +227,23 @@ static bool set_identity(VFIOPCIDevice *vdev, GError **errp)
            override(vdev->sub_device_id, config + PCI_SUBSYSTEM_ID, "subsystem device", errp);
 }
 
+/* The device has @size bytes of it. */
+static bool init_emulation(VFIOPCIDevice *vdev, uint32_t size)
+{
+    PCIDevice *pdev = &vdev->parent;
+
+    pdev->config[PCI_HEADER_TYPE] = pdev->multifunction ? 0x80 : 0;
+    pdev->config[PCI_INTERRUPT_LINE] = 0;
+    vdev->emulated_config_bits = g_malloc0(pdev->config_size);
+    vfio_config_emulate(vdev, size, pdev->config_size - size, 0xff);
+    for (size_t i = 0; i < G_N_ELEMENTS(emulated_header); i++) {
+        vfio_config_emulate(vdev, emulated_header[i].first,
+                            emulated_header[i].last - emulated_header[i].first + 1U,
+                            emulated_header[i].bits);
+    }
+    return true;
+}
+
 bool vfio_config_init(VFIOPCIDevice *vdev, GError **errp)
 {
     PCIDevice *pdev = &vdev->parent;
@@ -249,6 +270,9 @@ bool vfio_config_init(VFIOPCIDevice *vdev, GError **errp)
     }
     /* It decodes nothing and masters nothing until the guest says so. */
     pci_set_word(pdev->config + PCI_COMMAND, 0);
+    if (vdev->vbasedev->adopted) { /* its guest has said so long ago */
+        return init_emulation(vdev, size);
+    }
     if (!vfio_region_write(vdev->vbasedev, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND,
                            pdev->config + PCI_COMMAND, 2)) {
         return error_set_errno(errp, errno, "cannot write its COMMAND register");
@@ -259,16 +283,7 @@ bool vfio_config_init(VFIOPCIDevice *vdev, GError **errp)
     if (GUINT16_FROM_LE(command) & PCI_COMMAND_MASTER) {
         vfio_device_dma_ready(vdev->vbasedev); /* it cannot be held off DMA */
     }
-    pdev->config[PCI_HEADER_TYPE] = pdev->multifunction ? 0x80 : 0;
-    pdev->config[PCI_INTERRUPT_LINE] = 0;
-    vdev->emulated_config_bits = g_malloc0(pdev->config_size);
-    vfio_config_emulate(vdev, size, pdev->config_size - size, 0xff);
-    for (size_t i = 0; i < G_N_ELEMENTS(emulated_header); i++) {
-        vfio_config_emulate(vdev, emulated_header[i].first,
-                            emulated_header[i].last - emulated_header[i].first + 1U,
-                            emulated_header[i].bits);
-    }
-    return true;
+    return init_emulation(vdev, size);
 }
 
 void vfio_config_fini(VFIOPCIDevice *vdev)

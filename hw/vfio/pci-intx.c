@@ -70,21 +70,20 @@ static bool set_unmask(VFIOPCIDevice *vdev, GError **errp)
         g_prefix_error(&err, "INTx is unmasked by this process, which is slower: ");
         vfio_pci_warn_once(vdev, VFIO_WARN_UNMASK, err);
     }
+    intx->user_unmask = ret < 0;
     if (ret < 0) {
         intx->unmask = g_unix_fd_add(intx->resample, G_IO_IN, intx_resampled, vdev);
     }
     return true;
 }
 
-static bool intx_set_up(VFIOPCIDevice *vdev, int gsi, GError **errp)
+/* From the eventfds to the guest. */
+static bool connect_line(VFIOPCIDevice *vdev, int gsi, GError **errp)
 {
     VFIOINTx *intx = &vdev->intx;
 
-    if (!make_eventfd(&intx->trigger, errp) || !make_eventfd(&intx->resample, errp)) {
-        return false;
-    }
     if (vdev->no_kvm_intx) {
-        if (!make_eventfd(&intx->line, errp)) {
+        if (intx->line < 0 && !make_eventfd(&intx->line, errp)) {
             return false;
         }
         intx->relay = g_unix_fd_add(intx->trigger, G_IO_IN, intx_signalled, vdev);
@@ -93,6 +92,17 @@ static bool intx_set_up(VFIOPCIDevice *vdev, int gsi, GError **errp)
         return false;
     }
     intx->gsi = gsi;
+    return true;
+}
+
+static bool intx_set_up(VFIOPCIDevice *vdev, int gsi, GError **errp)
+{
+    VFIOINTx *intx = &vdev->intx;
+
+    if (!make_eventfd(&intx->trigger, errp) || !make_eventfd(&intx->resample, errp) ||
+        !connect_line(vdev, gsi, errp)) {
+        return false;
+    }
     if (vfio_device_set_irqs(vdev->vbasedev, VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER,
                              0, 1, &intx->trigger, errp) < 0) {
         return false;
@@ -128,6 +138,36 @@ static void remove_source(guint *source)
     }
 }
 
+void vfio_intx_disconnect(VFIOPCIDevice *vdev)
+{
+    VFIOINTx *intx = &vdev->intx;
+
+    if (intx->gsi >= 0) {
+        irq_unbind(intx->gsi, intx->relay ? intx->line : intx->trigger);
+        intx->gsi = -1;
+    }
+    remove_source(&intx->relay);
+    remove_source(&intx->unmask);
+}
+
+bool vfio_intx_connect(VFIOPCIDevice *vdev, GError **errp)
+{
+    VFIOINTx *intx = &vdev->intx;
+    int gsi = pci_intx_gsi(&vdev->parent);
+
+    if (gsi < 0 || intx->trigger < 0 || intx->gsi >= 0) {
+        return true;
+    }
+    if (!connect_line(vdev, gsi, errp)) {
+        return false;
+    }
+    if (intx->user_unmask) {
+        intx->unmask = g_unix_fd_add(intx->resample, G_IO_IN, intx_resampled, vdev);
+    }
+    host_eventfd_signal(intx->resample);
+    return true;
+}
+
 void vfio_intx_disable(VFIOPCIDevice *vdev)
 {
     VFIOINTx *intx = &vdev->intx;
@@ -138,12 +178,7 @@ void vfio_intx_disable(VFIOPCIDevice *vdev)
         vfio_pci_warn_interrupt(vdev, err);
     }
     intx->armed = false;
-    if (intx->gsi >= 0) {
-        irq_unbind(intx->gsi, intx->relay ? intx->line : intx->trigger);
-        intx->gsi = -1;
-    }
-    remove_source(&intx->relay);
-    remove_source(&intx->unmask);
+    vfio_intx_disconnect(vdev);
     host_fd_close(&intx->trigger);
     host_fd_close(&intx->line);
     host_fd_close(&intx->resample);

@@ -13,6 +13,7 @@
 
 #include <inttypes.h>
 
+#include "migration/cpr.h"
 #include "util/error.h"
 #include "util/hostcalls.h"
 #include "util/trace.h"
@@ -246,6 +247,9 @@ static bool vfio_pci_post_load(void *opaque, GError **errp)
 
     if (!check_same(vdev, errp)) {
         return false;
+    }
+    if (cpr_is_incoming()) {
+        return vfio_pci_cpr_load(vdev, errp);
     }
     quiesce(vdev);
     if (!load_header(vdev, errp)) {

@@ -23,8 +23,7 @@ bool vfio_msi_setup(VFIOPCIDevice *vdev, uint8_t cap, GError **errp)
                     flags & PCI_MSI_FLAGS_MASKBIT, errp);
 }
 
-/* Routes as the capability says now, and each vector connected or not as its mask says. */
-static bool msi_sync(VFIOPCIDevice *vdev, GError **errp)
+bool vfio_msi_sync(VFIOPCIDevice *vdev, GError **errp)
 {
     PCIDevice *pdev = &vdev->parent;
 
@@ -52,7 +51,7 @@ static bool msi_set_up(VFIOPCIDevice *vdev, GError **errp)
     int ret;
 
     vdev->nr_msi = MIN(msi_nr_vectors(&vdev->parent), vdev->nr_vectors);
-    if (!msi_sync(vdev, errp)) {
+    if (!vfio_msi_sync(vdev, errp)) {
         return false;
     }
     ret = vfio_vectors_arm(vdev, VFIO_PCI_MSI_IRQ_INDEX, vdev->nr_msi, errp);
@@ -91,7 +90,7 @@ void vfio_msi_update(VFIOPCIDevice *vdev)
     bool ok;
 
     if (MIN(msi_nr_vectors(&vdev->parent), vdev->nr_vectors) == vdev->nr_msi) {
-        ok = msi_sync(vdev, &err);
+        ok = vfio_msi_sync(vdev, &err);
     } else {
         vfio_msi_disable(vdev);
         ok = vfio_msi_enable(vdev, &err);

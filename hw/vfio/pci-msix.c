@@ -13,6 +13,7 @@
 
 #include <inttypes.h>
 
+#include "migration/cpr.h"
 #include "util/error.h"
 #include "util/trace.h"
 
@@ -109,6 +110,9 @@ static bool msix_flush(VFIOPCIDevice *vdev, unsigned first, unsigned end, GError
             vfio_vector_connect(&vdev->vectors[i]);
             top = i + 1;
         }
+    }
+    if (cpr_is_incoming()) { /* the kernel has them since the old process */
+        return true;
     }
     if ((!vdev->nr_enabled || msix->noresize) && !msix_grow(vdev, top, errp)) {
         return false;

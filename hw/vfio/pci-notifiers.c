@@ -94,6 +94,9 @@ static bool arm(VFIOPCIDevice *vdev, VFIONotifierKind kind, GError **errp)
 
 bool vfio_notifiers_init(VFIOPCIDevice *vdev, GError **errp)
 {
+    if (vdev->vbasedev->adopted) {
+        return true;
+    }
     for (unsigned kind = 0; kind < VFIO_NR_NOTIFIERS; kind++) {
         if ((kind != VFIO_NOTIFIER_REQ || vdev->req) && !arm(vdev, kind, errp)) {
             vfio_notifiers_fini(vdev);
@@ -101,6 +104,20 @@ bool vfio_notifiers_init(VFIOPCIDevice *vdev, GError **errp)
         }
     }
     return true;
+}
+
+void vfio_notifiers_listen(VFIOPCIDevice *vdev, bool on)
+{
+    for (unsigned kind = 0; kind < VFIO_NR_NOTIFIERS; kind++) {
+        VFIONotifier *n = &vdev->notifiers[kind];
+
+        if (on && n->fd >= 0 && !n->source) {
+            n->source = g_unix_fd_add(n->fd, G_IO_IN, kinds[kind].signalled, vdev);
+        } else if (!on && n->source) {
+            g_source_remove(n->source);
+            n->source = 0;
+        }
+    }
 }
 
 void vfio_notifiers_fini(VFIOPCIDevice *vdev)
@@ -115,7 +132,10 @@ void vfio_notifiers_fini(VFIOPCIDevice *vdev)
         if (!vfio_disable_irqindex(vdev->vbasedev, kinds[kind].index, &err)) {
             vfio_pci_warn_once(vdev, VFIO_WARN_NOTIFIER, err);
         }
-        g_source_remove(n->source);
+        if (n->source) {
+            g_source_remove(n->source);
+            n->source = 0;
+        }
         host_fd_close(&n->fd);
     }
 }

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <glib-unix.h>
 
+#include "migration/cpr.h"
 #include "util/error.h"
 #include "util/hostcalls.h"
 #include "util/trace.h"
@@ -41,15 +42,15 @@ bool vfio_vector_prepare(VFIOMSIVector *v, MSIMessage msg, bool no_route, GError
             return error_set_errno(errp, errno, "cannot make an eventfd for vector %u", v->nr);
         }
         v->armed = false;
-        if (!no_route) {
-            v->route = irq_route_add(msg, &err);
-            if (v->route < 0) {
-                TRACE("vfio_vector_no_route", "%s vector %u: %s", v->vdev->vbasedev->name, v->nr,
-                      err->message);
-            }
-        }
-    } else if (v->route >= 0) {
+    }
+    if (v->route >= 0) {
         irq_route_update(v->route, msg);
+    } else if (!no_route) {
+        v->route = irq_route_add(msg, &err);
+        if (v->route < 0) {
+            TRACE("vfio_vector_no_route", "%s vector %u: %s", v->vdev->vbasedev->name, v->nr,
+                  err->message);
+        }
     }
     return true;
 }
@@ -58,7 +59,7 @@ void vfio_vector_connect(VFIOMSIVector *v)
 {
     g_autoptr(GError) err = NULL;
 
-    if (v->bound || v->source) {
+    if (v->bound || v->source || cpr_is_incoming()) { /* then pci-cpr.c does it */
         return;
     }
     if (v->route >= 0 && irq_bind(v->route, v->trigger, -1, &err)) {

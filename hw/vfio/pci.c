@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "util/error.h"
+#include "util/hostcalls.h"
 #include "util/keyval.h"
 #include "util/trace.h"
 
@@ -177,6 +178,9 @@ bool vfio_pci_set_interrupt(VFIOPCIDevice *vdev, VFIOInterrupt interrupt, GError
 
 static bool interrupts_init(VFIOPCIDevice *vdev, GError **errp)
 {
+    if (vdev->vbasedev->adopted) { /* it is in one of them, and goes on */
+        return true;
+    }
     if (!vfio_pci_set_interrupt(vdev, VFIO_INT_INTx, errp)) {
         vdev->interrupt = VFIO_INT_NONE;
         return false;
@@ -201,6 +205,7 @@ static bool attach(VFIOPCIDevice *vdev, GError **errp)
     g_autofree char *sysfs = NULL;
     VFIODeviceRef ref = { .fd = vdev->fd_name,
                           .iommufd = vdev->iommufd,
+                          .id = DEVICE(vdev)->id,
                           .vf_token = vdev->vf_token,
                           .coming = coming,
                           .opaque = &vdev->parent };
@@ -261,6 +266,7 @@ static const struct {
     { interrupts_init, interrupts_fini },
     { vfio_notifiers_init, vfio_notifiers_fini },
     { vfio_pci_migration_init, vfio_pci_migration_fini },
+    { vfio_pci_cpr_init, vfio_pci_cpr_fini },
 };
 
 static void undo_stages(VFIOPCIDevice *vdev, size_t n)
@@ -280,6 +286,9 @@ static bool vfio_pci_realize(PCIDevice *pdev, GError **errp)
         if (!stages[i].init(vdev, errp)) {
             if (vdev->vbasedev) { /* before there is one, the message has its own beginning */
                 g_prefix_error(errp, "vfio %s: ", vdev->vbasedev->name);
+                if (vdev->vbasedev->adopted) {
+                    host_let_go(); /* it is another process's, and this one about to end */
+                }
             }
             undo_stages(vdev, i);
             return false;
@@ -287,7 +296,9 @@ static bool vfio_pci_realize(PCIDevice *pdev, GError **errp)
     }
     /* To open a device is to reset it, if it has a reset of its own. */
     vdev->use = vdev->vbasedev->flags & VFIO_DEVICE_FLAGS_RESET ? VFIO_CLEAN : VFIO_QUIET;
-    if (DEVICE(vdev)->hotplugged) { /* at the start, all devices are reset together */
+    if (vdev->vbasedev->adopted) { /* nor is one that works to be reset at the start */
+        vdev->use = VFIO_CLEAN;
+    } else if (DEVICE(vdev)->hotplugged) { /* at the start, all devices are reset together */
         vfio_pci_reset(pdev);
     }
     TRACE("vfio_realize", "%s %04x:%04x", vdev->vbasedev->name,

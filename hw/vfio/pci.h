@@ -69,6 +69,7 @@ typedef struct VFIOINTx {
     guint relay;  /* waits for the trigger where there is a line */
     guint unmask; /* waits for resample where the driver does not by itself */
     bool armed;
+    bool user_unmask; /* this process unmasks, not the driver */
 } VFIOINTx;
 
 /* What the host has to say of the device beside its interrupts. */
@@ -204,6 +205,13 @@ void vfio_rom_fini(VFIOPCIDevice *vdev);
 /* pci-intx.c */
 bool vfio_intx_enable(VFIOPCIDevice *vdev, GError **errp);
 void vfio_intx_disable(VFIOPCIDevice *vdev);
+/*
+ * For a live update: the eventfds, which the driver goes on to have, are cut off from the guest and
+ * connected again.  Then the driver looks whether the line is still up, for what the guest had not
+ * served is not known any more.
+ */
+void vfio_intx_disconnect(VFIOPCIDevice *vdev);
+bool vfio_intx_connect(VFIOPCIDevice *vdev, GError **errp);
 
 /* pci-vectors.c */
 /* There may be @n vectors. */
@@ -227,6 +235,8 @@ bool vfio_vectors_disarm(VFIOPCIDevice *vdev, unsigned index, GError **errp);
 void vfio_vectors_release(VFIOPCIDevice *vdev, unsigned index);
 
 /* pci-msi.c */
+/* Routes as the capability says now, and each vector connected or not as its mask says. */
+bool vfio_msi_sync(VFIOPCIDevice *vdev, GError **errp);
 bool vfio_msi_setup(VFIOPCIDevice *vdev, uint8_t cap, GError **errp);
 bool vfio_msi_enable(VFIOPCIDevice *vdev, GError **errp);
 void vfio_msi_disable(VFIOPCIDevice *vdev);
@@ -253,6 +263,14 @@ bool vfio_msix_arm_masked(VFIOPCIDevice *vdev, GError **errp);
 /* pci-notifiers.c: ERR and REQ, where the device has them. */
 bool vfio_notifiers_init(VFIOPCIDevice *vdev, GError **errp);
 void vfio_notifiers_fini(VFIOPCIDevice *vdev);
+/* For a live update: this process listens to those that are armed, or does not. */
+void vfio_notifiers_listen(VFIOPCIDevice *vdev, bool on);
+
+/* pci-cpr.c: live update; what there is for it to do, and the state, loaded, of a device that goes
+ * on working. */
+bool vfio_pci_cpr_load(VFIOPCIDevice *vdev, GError **errp);
+bool vfio_pci_cpr_init(VFIOPCIDevice *vdev, GError **errp);
+void vfio_pci_cpr_fini(VFIOPCIDevice *vdev);
 
 /* pci-migration.c */
 extern const VMState vfio_pci_vmstate;

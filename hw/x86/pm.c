@@ -122,10 +122,10 @@ static void pm_vm_state(bool running, RunState state, void *opaque)
     X86PM *s = opaque;
 
     if (running && s->stopped) {
-        s->epoch += g_get_monotonic_time() - s->stopped;
+        s->epoch += vm_state_time() - s->stopped;
         s->stopped = 0;
     } else if (!running && !s->stopped) {
-        s->stopped = g_get_monotonic_time();
+        s->stopped = vm_state_time();
     }
     update_sci(s);
 }

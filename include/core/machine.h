@@ -27,6 +27,7 @@ typedef struct MachineConfig {
 typedef struct Machine {
     GObject parent;
     MachineConfig config;
+    bool aux_ram_share;   /* property: what guest memory there is beside that is shared: CPR */
     char *memory_backend; /* property `memory-backend`: id; NULL: a backend of the machine's own */
 } Machine;
 

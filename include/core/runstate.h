@@ -8,6 +8,7 @@
 #define VIADUCT_CORE_RUNSTATE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* QEMU's RunState, the ones that this program has. */
 typedef enum {
@@ -56,6 +57,12 @@ typedef void (*VMStateFn)(bool running, RunState state, void *opaque);
 void vm_state_add_notifier(VMStateFn fn, void *opaque);
 void vm_state_del_notifier(VMStateFn fn, void *opaque);
 
+/*
+ * When the guest's time began to run, or ended: the monotonic time in us that all clocks of the guest
+ * go by, so that none is ahead of another after a stop.
+ */
+int64_t vm_state_time(void);
+
 /* -no-reboot, -no-shutdown. */
 typedef struct RunStatePolicy {
     bool no_reboot;   /* a guest's reset ends the process (is a shutdown) */
@@ -77,6 +84,13 @@ void system_vmstop_request(RunState state);
  * them away, for another process to do.  SHUTDOWN_CAUSE_NONE: nothing.
  */
 void system_requests_take(ShutdownCause *reset, ShutdownCause *shutdown);
+
+/* The VM is another process's now, with its memory: nothing runs or resets it here any more. */
+void run_state_give_away(void);
+bool run_state_is_given_away(void);
+
+/* Somebody outside wants the process to end, and the main loop has not seen it yet. */
+bool system_end_is_requested(void);
 
 /* Called in the main loop when a power-down is asked for: the machine's power button. */
 void powerdown_register(void (*fn)(void *opaque), void *opaque);

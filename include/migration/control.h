@@ -26,6 +26,14 @@ JsonObject *migration_query(void);
  * is then made without what a start would load, and waits in the run state "inmigrate".
  */
 bool migration_incoming_option(const char *spec, GError **errp);
+/*
+ * If a channel of type cpr was among them: waits for what the old process sends, which objects and
+ * devices are then made of.  Before the first of them.  False without an error: a signal has come
+ * meanwhile, and the process is to end.
+ */
+bool migration_incoming_await_cpr(GError **errp);
+/* The program cannot start: tells the old process why, if there is one. */
+void migration_incoming_refuse(const GError *err);
 /* The machine is there: listens, unless deferred.  @autostart: the VM runs when all is loaded. */
 bool migration_incoming_ready(bool autostart, GError **errp);
 /* migrate-incoming. */

@@ -63,6 +63,11 @@ void migration_unregister(MigrationSection *s);
 #define MIGRATION_PIECE_MAX ((size_t)2 << 20)
 bool migration_send(MigrationSection *s, const void *head, size_t head_len, const void *data,
                     size_t len, GError **errp);
+/*
+ * Source, before it sends what the destination's load will answer by migration_switchover_ack(): one
+ * more answer is to be waited for.
+ */
+void migration_switchover_request(MigrationSection *s);
 /* The destination's load has had all that the source sent first: see switchover_ready. */
 void migration_switchover_ack(MigrationSection *s);
 
@@ -77,6 +82,8 @@ typedef enum {
     MIG_MODE__MAX
 } MigMode;
 #define MIG_MODE_ALL ((1u << MIG_MODE__MAX) - 1)
+/* Those in which devices and memory stay as they are (migration/cpr.h). */
+#define MIG_MODE_CPR_LIVE (1u << MIG_MODE_CPR_TRANSFER | 1u << MIG_MODE_CPR_EXEC)
 
 /* Why no migration can start until it is taken back; returns its number, never 0.  Locked. */
 unsigned migration_block(unsigned modes, const char *fmt, ...) G_GNUC_PRINTF(2, 3);

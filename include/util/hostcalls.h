@@ -34,6 +34,13 @@ extern const HostCalls *hostcalls;
 /* Closes *@fd through the seam, if there is one, and forgets it. */
 void host_fd_close(int *fd);
 
+/*
+ * Another process has the devices now: from here on nothing reaches them, nor eventfds, but closing
+ * and unmapping.  What else is called succeeds, does nothing and reads zeroes; opening fails with
+ * EPERM.  There is no way back.
+ */
+void host_let_go(void);
+
 /* A new eventfd, which no call waits on and no child inherits; -1 and errno. */
 int host_eventfd(void);
 /* Signals it; that it has been signalled before and nobody took it is no failure. */

@@ -95,7 +95,7 @@ def test_transports():
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             words = path(name), sock.getsockname()[1]
-        source = start(*ROOT_PORT)
+        source = start(*ROOT_PORT, "-sandbox", "off" if name == "exec" else "on")
         fill(source)
         uri = uri.format(*words)
         if name in ("unix", "tcp"):
@@ -104,10 +104,18 @@ def test_transports():
             info = migrate(source, uri)
         else:
             info = migrate(source, uri)
-            destination = start(*ROOT_PORT, "-incoming", (incoming or uri).format(*words))
+            destination = start(*ROOT_PORT, "-sandbox", "off" if name == "exec" else "on",
+                                "-incoming", (incoming or uri).format(*words))
         done(source, destination, info)
         print(name, {k: v for k, v in info["ram"].items() if v}, "downtime", info["downtime"])
         finish(source, destination)
+
+
+def test_exec_in_sandbox():
+    source = start()
+    info = migrate(source, f"exec:cat >{path('confined')}")
+    assert "-sandbox on lets no command start" in info["error-desc"], info
+    finish(source)
 
 
 def test_there_and_back():

@@ -28,7 +28,7 @@ WAYS = {
     "kvm": (IOMMUFD + ["-S", "-smp", "2"], {"iommufd": "i0"}),
 }
 # Unless all is asked for: of which calls every how many-th.
-BRIEFLY = {"iommufd": 1, "group": 1, "iommufd-dead": 9, "group-dead": 9, "kvm": 1}
+BRIEFLY = {"iommufd": 1, "group": 1, "iommufd-dead": 9, "group-dead": 9, "kvm": 3}
 
 
 def play(vm, properties):

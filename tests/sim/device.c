@@ -655,6 +655,19 @@ bool sim_notify(SimDevice *dev, unsigned index)
     return signal_fd(dev->notify[index]);
 }
 
+void sim_device_renumber(SimDevice *dev, int from, int to)
+{
+    for (guint i = 0; i < dev->triggers->len; i++) {
+        int32_t *fd = &g_array_index(dev->triggers, int32_t, i);
+
+        *fd = *fd == from ? to : *fd;
+    }
+    for (unsigned i = 0; i < VFIO_PCI_NUM_IRQS; i++) {
+        dev->notify[i] = dev->notify[i] == from ? to : dev->notify[i];
+    }
+    dev->unmask = dev->unmask == from ? to : dev->unmask;
+}
+
 bool sim_fire(SimDevice *dev, unsigned vector)
 {
     int32_t fd = vector < dev->triggers->len ? g_array_index(dev->triggers, int32_t, vector) : -1;

@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 
 #include "system/sandbox.h"
+#include "util/confined.h"
 
 static const int kvm_errors[] = { EINVAL, ENOMEM, EINTR, EFAULT, 0 };
 static const int kvm_open_errors[] = { EACCES, ENOENT, EMFILE, 0 };
@@ -78,6 +79,7 @@ void sim_watch_ioctls(void)
 bool __wrap_sandbox_enable(GError **errp)
 {
     g_atomic_int_set(&sandboxed, true);
+    process_confined = true;
     return true;
 }
 

@@ -26,6 +26,8 @@ bool sim_is_iommu(int fd);
 int sim_device_file(SimDevice *dev);
 typedef struct SimContainer SimContainer;
 /* NULL: the descriptor is not of a container. */
+/* An eventfd that the device may have has another number now. */
+void sim_device_renumber(SimDevice *dev, int from, int to);
 SimContainer *sim_container_of(int fd);
 /* A dma-buf of @size bytes of a device's, and what a descriptor says of it (false: is none). */
 int sim_dmabuf_new(SimDevice *dev, uint64_t size);

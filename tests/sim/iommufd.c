@@ -617,7 +617,9 @@ static int cmd_change_process(void *arg)
         const Object *ioas = sim_object(i, OBJ_IOAS);
 
         for (guint j = 0; ioas && j < ioas->extents->len; j++) {
-            if (g_array_index(ioas->extents, SimExtent, j).fd < 0) {
+            const SimExtent *e = &g_array_index(ioas->extents, SimExtent, j);
+
+            if (e->fd < 0 || e->peer) {
                 return fail(EINVAL);
             }
         }

@@ -17,6 +17,7 @@
 
 GPtrArray *sim_devices;
 GHashTable *sim_eventfds;
+static GHashTable *copies; /* of eventfds: the copy by the number that it was made of */
 static GArray *files;
 static GArray *maps; /* SimMap */
 static GString *call_log;
@@ -38,7 +39,8 @@ typedef struct File {
     SimDevice *dmabuf; /* whose memory this is */
     uint64_t size;     /* of the dma-buf */
     SimDevice *migrates;
-    unsigned transfer; /* which one of its */
+    unsigned transfer;    /* which one of its */
+    unsigned description; /* that copies share */
 } File;
 
 typedef struct SimMap {
@@ -107,6 +109,7 @@ bool sim_is_iommu(int fd)
 
 static int file_new(File f)
 {
+    static unsigned last;
     guint i = 0;
 
     while (i < files->len && g_array_index(files, File, i).open) {
@@ -116,6 +119,7 @@ static int file_new(File f)
         g_array_set_size(files, i + 1);
     }
     f.open = true;
+    f.description = f.description ?: ++last;
     g_array_index(files, File, i) = f;
     return FIRST_FD + (int)i;
 }
@@ -198,19 +202,45 @@ static int sim_open(const char *path, int flags)
                                                 : fail(ENOENT);
 }
 
+static bool is_open_elsewhere(const File *f)
+{
+    for (guint i = 0; i < files->len; i++) {
+        const File *other = &g_array_index(files, File, i);
+
+        if (other != f && other->open && other->description == f->description) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Devices have the eventfd, whatever its number. */
+static void forget_number(int fd)
+{
+    void *copy;
+
+    if (!g_hash_table_steal_extended(copies, GINT_TO_POINTER(fd), NULL, &copy)) {
+        return;
+    }
+    for (guint i = 0; i < sim_devices->len; i++) {
+        sim_device_renumber(sim_devices->pdata[i], fd, GPOINTER_TO_INT(copy));
+    }
+}
+
 static int sim_close(int fd)
 {
     LOCKED;
     File *f = file(fd);
 
     if (g_hash_table_remove(sim_eventfds, GINT_TO_POINTER(fd))) {
+        forget_number(fd);
         return close(fd);
     }
     if (!f) {
         return fd < FIRST_FD ? close(fd) : fail(EBADF);
     }
     f->open = false;
-    if (f->migrates) {
+    if (f->migrates || is_open_elsewhere(f)) {
         return 0;
     }
     if (f->dmabuf) {
@@ -233,14 +263,29 @@ static int sim_close(int fd)
     return 0;
 }
 
+static int copy_real(int fd, int cmd, int arg)
+{
+    int copy = fcntl(fd, cmd, arg);
+
+    if (copy >= 0 && cmd == F_DUPFD_CLOEXEC &&
+        g_hash_table_contains(sim_eventfds, GINT_TO_POINTER(fd))) {
+        g_hash_table_add(sim_eventfds, GINT_TO_POINTER(copy));
+        g_hash_table_insert(copies, GINT_TO_POINTER(fd), GINT_TO_POINTER(copy));
+    }
+    return copy;
+}
+
 static int sim_fcntl(int fd, int cmd, int arg)
 {
+    LOCKED;
     File *f = file(fd);
 
     if (!f) {
-        return fcntl(fd, cmd, arg);
+        return copy_real(fd, cmd, arg);
     }
     switch (cmd) {
+    case F_DUPFD_CLOEXEC:
+        return file_new(*f);
     case F_GETFD:
         return f->fd_flags;
     case F_SETFD:
@@ -495,6 +540,7 @@ void sim_init(void)
     files = g_array_new(FALSE, TRUE, sizeof(File));
     maps = g_array_new(FALSE, FALSE, sizeof(SimMap));
     sim_eventfds = g_hash_table_new(NULL, NULL);
+    copies = g_hash_table_new(NULL, NULL);
     call_log = g_string_new(NULL);
     hostcalls = &calls;
 }

@@ -2,8 +2,10 @@
 /*
  * The whole program on the simulated kernel.  This file only comes before and after main():
  *
- *   VIADUCT_SIM="KIND=MINOR[/IOMMU] ..."  the devices: nvme (MSI-X), intx, mdev
+ *   VIADUCT_SIM="KIND=MINOR[/IOMMU] ..."  the devices: nvme (MSI-X), intx, mdev,
+ *                                         mover (an nvme that can be migrated)
  *   VIADUCT_SIM_FAIL="N[/CHOICE[+]]"      call N of the kernel fails, and with + all after it
+ *   VIADUCT_SIM_CONTENT=1                 at the end, what movers have, each on a line
  *   VIADUCT_SIM_LOG=1                     at the end, the calls to the kernel if something is left
  *   SIGUSR2                               each device signals the first vector that it has on
  *
@@ -27,6 +29,7 @@
 #define PBA_AT           0x3000
 #define MSIX_CAP         0x40
 #define EXPRESS_CAP      0x60
+#define CONTENT_SIZE     (3U << 20)
 
 static void make_config(uint8_t *c, uint16_t device_id)
 {
@@ -79,6 +82,20 @@ static SimDevice *make_nvme(unsigned minor)
     return dev;
 }
 
+/* An nvme that can be migrated; each one's content is its own. */
+static SimDevice *make_mover(unsigned minor)
+{
+    SimDevice *dev = make_nvme(minor);
+
+    sim_mig_init(dev, VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P | VFIO_MIGRATION_PRE_COPY,
+                 CONTENT_SIZE);
+    for (unsigned i = 0; i < CONTENT_SIZE; i += 4096) {
+        sim_mig_change(dev, i, (uint8_t)minor);
+    }
+    dev->logs_dma = true;
+    return dev;
+}
+
 static SimDevice *make_mdev(unsigned minor)
 {
     SimDevice *dev = make_device(minor, 0x12);
@@ -90,7 +107,9 @@ static SimDevice *make_mdev(unsigned minor)
 static const struct {
     const char *name;
     SimDevice *(*make)(unsigned minor);
-} kinds[] = { { "nvme", make_nvme }, { "intx", make_intx }, { "mdev", make_mdev } };
+} kinds[] = {
+    { "nvme", make_nvme }, { "intx", make_intx }, { "mdev", make_mdev }, { "mover", make_mover }
+};
 
 static void __attribute__((noreturn)) bad(const char *name, const char *text)
 {
@@ -167,6 +186,13 @@ static void __attribute__((destructor)) after_main(void)
         }
         fflush(NULL);
         _exit(STATUS_LEFT_OPEN);
+    }
+    for (guint i = 0; getenv("VIADUCT_SIM_CONTENT") && i < sim_devices->len; i++) {
+        const GByteArray *content = ((SimDevice *)sim_devices->pdata[i])->mig.content;
+        g_autofree char *sum =
+            g_compute_checksum_for_data(G_CHECKSUM_SHA1, content->data, content->len);
+
+        fprintf(stderr, "sim: %s\n", sum);
     }
     while (sim_devices->len) {
         sim_device_free(sim_devices->pdata[0]);

@@ -18,8 +18,8 @@ struct MigrationSection {
 GArray *sent_pieces;
 GHashTable *blockers;
 GPtrArray *dirty_sources;
-unsigned acks, fail_sending;
-bool is_running, is_incoming;
+unsigned requests, acks, fail_sending;
+bool is_running;
 char *migration_error;
 static unsigned sections, last_blocker;
 static GMutex lock; /* errors and pieces come from any thread */
@@ -31,12 +31,12 @@ void WRAP(migration_unregister)(MigrationSection *s);
 bool WRAP(migration_send)(MigrationSection *s, const void *head, size_t head_len, const void *data,
                           size_t len, GError **errp);
 void WRAP(migration_switchover_ack)(MigrationSection *s);
+void WRAP(migration_switchover_request)(MigrationSection *s);
 unsigned WRAP(migration_block)(unsigned modes, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void WRAP(migration_unblock)(unsigned blocker);
 void WRAP(migration_dirty_source_add)(const MigrationDirtySource *source);
 void WRAP(migration_dirty_source_del)(const MigrationDirtySource *source);
 bool WRAP(migration_is_running)(void);
-bool WRAP(migration_is_incoming)(void);
 void WRAP(migration_set_error)(const GError *err);
 
 MigrationSection *WRAP(migration_register)(const char *id, const MigrationOps *ops, void *opaque)
@@ -75,6 +75,11 @@ bool WRAP(migration_send)(MigrationSection *s, const void *head, size_t head_len
     return true;
 }
 
+void WRAP(migration_switchover_request)(MigrationSection *s)
+{
+    requests++;
+}
+
 void WRAP(migration_switchover_ack)(MigrationSection *s)
 {
     acks++;
@@ -109,11 +114,6 @@ void WRAP(migration_dirty_source_del)(const MigrationDirtySource *source)
 bool WRAP(migration_is_running)(void)
 {
     return is_running;
-}
-
-bool WRAP(migration_is_incoming)(void)
-{
-    return is_incoming;
 }
 
 void WRAP(migration_set_error)(const GError *err)
@@ -216,7 +216,7 @@ void mig_end(void)
     vm_stop(RUN_STATE_PAUSED);
     forget_pieces();
     g_assert_null(migration_error);
-    is_running = is_incoming = false;
+    is_running = false;
     teardown_three();
 }
 
@@ -255,7 +255,6 @@ void mig_complete(unsigned i)
 
 bool mig_load(unsigned i, unsigned first, GError **errp)
 {
-    is_incoming = true;
     if (!mig_ops->load_setup(mig_of(i), errp)) {
         return false;
     }

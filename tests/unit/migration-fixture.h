@@ -14,13 +14,13 @@ typedef struct Sent {
     GByteArray *data;
 } Sent;
 
-extern GArray *sent_pieces;          /* Sent */
-extern GHashTable *blockers;         /* reasons by number */
-extern GPtrArray *dirty_sources;     /* MigrationDirtySource */
-extern unsigned acks;                /* of switchover */
-extern bool is_running, is_incoming; /* what the core answers */
-extern unsigned fail_sending;        /* the nth piece from now on; 0: none */
-extern char *migration_error;        /* the first one; NULL: none */
+extern GArray *sent_pieces;      /* Sent */
+extern GHashTable *blockers;     /* reasons by number */
+extern GPtrArray *dirty_sources; /* MigrationDirtySource */
+extern unsigned requests, acks;  /* of switchover */
+extern bool is_running;          /* what the core answers */
+extern unsigned fail_sending;    /* the nth piece from now on; 0: none */
+extern char *migration_error;    /* the first one; NULL: none */
 
 void migration_fixture_begin(void);
 /* Nothing is registered any more. */

@@ -119,6 +119,7 @@ static void test_pending(void)
     bool drained;
 
     mig_begin(ALL, 3 * MiB);
+    requests = 0;
     mig_plug(1);
     mig_setup(0);
     p = mig_pending(0, false);
@@ -138,8 +139,10 @@ static void test_pending(void)
     p = mig_pending(0, true);
     g_assert_cmpuint(p.precopy, ==, 3 * MiB + 24);
     g_assert_false(mig_ops->switchover_ready(mig_of(0)));
+    g_assert_cmpuint(requests, ==, 1);
     mig_send_all(0);
     g_assert_true(mig_ops->switchover_ready(mig_of(0)));
+    g_assert_cmpuint(requests, ==, 2);
     vm_stop(RUN_STATE_FINISH_MIGRATE);
     mig_complete(0);
     mig_ops->cleanup(mig_of(0));
@@ -211,7 +214,6 @@ static void assert_load_fails(const char *why)
     mig_ops->cleanup(mig_of(1));
     g_assert_cmpint(mig_of(1)->data_fd, ==, -1);
     g_assert_cmpuint(sims[1]->mig.state, ==, VFIO_DEVICE_STATE_RUNNING);
-    is_incoming = false;
 }
 
 static GByteArray *piece(guint n)

@@ -44,6 +44,7 @@ typedef struct VFIODeviceRef {
     const char *sysfs; /* its folder in sysfs, or */
     const char *fd;    /* an open descriptor of its cdev, as core/fdset.h's fd_take() wants it */
     IOMMUFDBackend *iommufd;      /* that its cdev is bound to; NULL: it is reached by its group */
+    const char *id;               /* of the object that wants it; NULL: it has none */
     const char *vf_token;         /* UUID that a VF and its PF's user share; NULL: none */
     void (*coming)(void *opaque); /* called when only the slow opening is left; may be NULL */
     void *opaque;
@@ -64,6 +65,9 @@ typedef struct VFIODevice {
     VFIOContainer *container;
     VFIODomain *domain;              /* of the container; NULL: none of its own */
     bool accel_told;                 /* the accelerator has the cdev */
+    char *cpr_name;                  /* that another process finds it by; NULL: none can */
+    bool given;                      /* by an open descriptor, not by its place in sysfs */
+    bool adopted;                    /* another process has opened, bound and attached it */
     bool no_dmabuf;                  /* the kernel does not give out parts of its regions */
     VFIODirtySource dirty_source;    /* while tracking is on */
     bool no_dirty_log;               /* its own log of its writes is not used */

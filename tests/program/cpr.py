@@ -1,0 +1,304 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""cpr.py PROGRAM: a VM goes over to a new process without its memory being sent; what cannot be is
+refused by the old one, which runs on, and the new one ends and says why."""
+
+import os
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+
+from scenario import ROOT_PORT
+from vm import VM
+
+program = sys.argv[1]
+folder = tempfile.TemporaryDirectory(prefix="viaduct-cpr-")
+numbers = iter(range(1000))
+SHARED = ["-machine", "q35,aux-ram-share=on"]
+
+
+def expect(what, got, wanted):
+    assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
+
+
+def start(*args, greet=True):
+    vm = VM(program, (), [arg.replace("{", "{{").replace("}", "}}") for arg in args])
+    if greet:
+        vm.greet()
+    return vm
+
+
+def address(kind, path):
+    return {"channel-type": kind, "addr": {"transport": "socket", "type": "unix", "path": path}}
+
+
+def spec(kind, path):
+    return str(address(kind, path)).replace("'", '"')
+
+
+def listens(path):
+    """The file alone is there before that."""
+    with open("/proc/net/unix") as sockets:
+        return any(line.split()[3] == "00010000" and line.endswith(f" {path}\n")
+                   for line in sockets)
+
+
+class Destination:
+    """Started beside, for it says nothing before the source has sent."""
+
+    def __init__(self, *args, main=None):
+        n = next(numbers)
+        self.main, self.cpr = (os.path.join(folder.name, f"{kind}{n}") for kind in ("main", "cpr"))
+        self.vm = None
+        self.args = [*args, "-incoming", main or spec("main", self.main), "-incoming",
+                     spec("cpr", self.cpr)]
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+        for _ in range(1000):
+            if listens(self.cpr):
+                break
+            time.sleep(0.01)
+
+    def run(self):
+        self.vm = start(*self.args, greet=False)
+
+    def started(self, greet=True):
+        self.thread.join()
+        if greet:
+            assert self.vm.qmp, self.vm.end()
+            self.vm.greet()
+        return self.vm
+
+    def channels(self):
+        return [address("main", self.main), address("cpr", self.cpr)]
+
+
+def wait_status(vm, *wanted):
+    for _ in range(3000):
+        info = vm.ask("query-migrate")
+        if info.get("status") in wanted:
+            return info
+        time.sleep(0.01)
+    raise AssertionError(f"status {info}")
+
+
+def status(vm):
+    return vm.ask("query-status")["status"]
+
+
+def refused(vm, why, **arguments):
+    answer = vm.command("migrate", **arguments)
+    assert why in answer.get("error", {}).get("desc", ""), f"{why}: {answer}"
+    expect("status", status(vm), "running")
+
+
+PAGES = [0, 1, 300, 4095]
+
+
+def test_there_and_back():
+    vm = start(*ROOT_PORT, *SHARED)
+    for n, page in enumerate(PAGES):
+        vm.write(page * 4096 + 8 * n, 0xC0FFEE00 + n)
+    vm.guest("outl 0xcf8 0x80001234")
+    for n in range(4):
+        defer = n == 1
+        destination = Destination(*ROOT_PORT, *SHARED, main="defer" if defer else None)
+        vm.ask("migrate-set-parameters", mode="cpr-transfer")
+        vm.ask("migrate", channels=destination.channels())
+        new = destination.started()
+        if defer:
+            expect("deferred", status(new), "inmigrate")
+            expect("source", status(vm), "running")
+            new.ask("migrate-incoming", channels=[address("main", destination.main)])
+        info = wait_status(vm, "completed", "failed")
+        expect("CPR", info["status"], "completed")
+        expect("memory sent", info["ram"]["normal"] + info["ram"]["duplicate"], 0)
+        wait_status(new, "completed")
+        expect("new", status(new), "running")
+        for m, page in enumerate(PAGES):
+            expect(f"page {page}", new.read(page * 4096 + 8 * m), 0xC0FFEE00 + m)
+        expect("0xcf8", new.guest("inl 0xcf8"), "0x80001234")
+        print("downtime", info["downtime"], "total", info["total-time"])
+
+        # The memory is the other's now.
+        expect("old", status(vm), "postmigrate")
+        for command in "cont", "system_reset":
+            assert "another process" in vm.command(command)["error"]["desc"]
+        expect("device_add", vm.command("device_add", driver="nvme")["error"]["desc"],
+               "another process has the VM, since the live update")
+        expect("end", vm.quit(), (0, ""))
+        expect("new", new.read(8 + 4096), 0xC0FFEE01)
+        vm = new
+    expect("mode", vm.ask("query-migrate-parameters")["mode"], "normal")
+    expect("end", vm.quit(), (0, ""))
+
+
+def test_refused():
+    vm = start(*ROOT_PORT)
+    both = [address("main", "/tmp/x"), address("cpr", "/tmp/y")]
+    refused(vm, "a channel of type cpr needs mode=cpr-transfer", channels=both)
+    vm.ask("migrate-set-parameters", mode="cpr-transfer")
+    refused(vm, "aux-ram-share=on", channels=both)
+    refused(vm, "missing 'cpr' migration channel", uri="unix:/tmp/x")
+    refused(vm, "two channels of type cpr", channels=[*both, both[1]])
+    vm.ask("migrate-set-parameters", mode="cpr-reboot")
+    refused(vm, "cpr-reboot is not supported", uri="unix:/tmp/x")
+    expect("end", vm.quit(), (0, ""))
+
+    vm = start(*SHARED, "-object", "memory-backend-ram,id=m,size=16M", *ROOT_PORT)
+    vm.ask("migrate-set-parameters", mode="cpr-transfer")
+    file = {"channel-type": "main", "addr": {"transport": "file", "filename": "/tmp/x",
+                                             "offset": 0}}
+    refused(vm, "with a way back", channels=[file, both[1]])
+    vm.ask("migrate-set-capabilities", capabilities=[{"capability": "multifd", "state": True}])
+    refused(vm, "no use for multifd", channels=both)
+    vm.ask("migrate-set-capabilities", capabilities=[{"capability": "multifd", "state": False}])
+    vm.ask("migrate", channels=both)
+    expect("nobody there", wait_status(vm, "failed", "completed")["status"], "failed")
+    expect("status", status(vm), "running")
+    expect("end", vm.quit(), (0, ""))
+
+
+def fails(vm, why, says, *args):
+    destination = Destination(*args)
+    vm.ask("migrate", channels=destination.channels())
+    info = wait_status(vm, "failed", "completed")
+    expect("CPR", info["status"], "failed")
+    assert why in info["error-desc"], info
+    expect("status", status(vm), "running")
+    code, text = destination.started(greet=False).end()
+    expect("status of the new one", code, 1)
+    assert says in text and text.count("\n") == 1, text
+    print(info["error-desc"])
+
+
+def test_misfits():
+    vm = start(*ROOT_PORT, *SHARED)
+    vm.write(4096, 0xFEED)
+    vm.ask("migrate-set-parameters", mode="cpr-transfer")
+    fails(vm, "size 0x2000000, but the old process has 0x1000000", "size 0x2000000", *ROOT_PORT,
+          *SHARED, "-m", "32")
+    fails(vm, "machines differ", "machines differ", *SHARED)
+    fails(vm, "the old process has no such memory", "no such memory", *ROOT_PORT, *SHARED,
+          "-object", "memory-backend-memfd,id=other,size=16M")
+    fails(vm, "nosuch", "nosuch", *ROOT_PORT, *SHARED, "-device", "nosuch")
+    expect("memory", vm.read(4096), 0xFEED)
+
+    # Killed while it waits, and given up on while it waits.
+    destination = Destination(*ROOT_PORT, *SHARED, main="defer")
+    vm.ask("migrate", channels=destination.channels())
+    new = destination.started()
+    new.process.kill()
+    new.end()
+    # It is connected to only when somebody listens: the old one notices by the cpr channel.
+    expect("killed", wait_status(vm, "failed", "completed")["status"], "failed")
+    destination = Destination(*ROOT_PORT, *SHARED, main="defer")
+    vm.ask("migrate", channels=destination.channels())
+    new = destination.started()
+    expect("waits", status(new), "inmigrate")
+    vm.ask("migrate_cancel")
+    expect("cancelled", wait_status(vm, "cancelled", "failed")["status"], "cancelled")
+    expect("given up", new.end(), (1, "viaduct-sim: CPR: the old process has given up\n"))
+    expect("memory", vm.read(4096), 0xFEED)
+
+    # And after all that it still works.
+    destination = Destination(*ROOT_PORT, *SHARED)
+    vm.ask("migrate", channels=destination.channels())
+    expect("CPR", wait_status(vm, "failed", "completed")["status"], "completed")
+    new = destination.started()
+    wait_status(new, "completed")
+    expect("memory", new.read(4096), 0xFEED)
+    expect("end", vm.quit(), (0, ""))
+    expect("end", new.quit(), (0, ""))
+
+
+def listen(path):
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen(1)
+    return server
+
+
+def test_exec():
+    """The same process, with another program."""
+    vm = start(*ROOT_PORT, *SHARED, "-sandbox", "off")
+    vm.write(4096 * 300, 0xC0FFEE42)
+    vm.ask("migrate-set-parameters", mode="cpr-exec")
+    state = os.path.join(folder.name, "state")
+    refused(vm, "needs the parameter cpr-exec-command", uri=f"file:{state}")
+    vm.ask("migrate-set-parameters", cpr_exec_command=["/nonexistent"])
+    refused(vm, "needs a file", uri=f"unix:{state}")
+    vm.ask("migrate", uri=f"file:{state}")
+    info = wait_status(vm, "failed", "completed")
+    assert "cannot execute '/nonexistent'" in info["error-desc"], info
+    expect("status", status(vm), "running")
+
+    for n in range(3):
+        paths = [os.path.join(folder.name, f"exec{n}{kind}") for kind in ("qmp", "qtest")]
+        servers = [listen(path) for path in paths]
+        vm.ask("migrate-set-parameters", mode="cpr-exec", cpr_exec_command=[
+            program, "-nodefaults", "-accel", "qtest", "-m", "16", *ROOT_PORT, *SHARED,
+            "-qmp", f"unix:{paths[0]}", "-qtest-log", "none", "-qtest", f"unix:{paths[1]}",
+            "-incoming", f"file:{state}"])
+        fds = len(os.listdir(f"/proc/{vm.process.pid}/fd"))
+        vm.command("migrate", uri=f"file:{state}")
+        vm.qmp.close()
+        vm.qtest.close()
+        vm.qmp, vm.qtest = [vm.accept(server) for server in servers]
+        vm.events.clear()
+        assert vm.qmp, vm.end()
+        vm.greet()
+        wait_status(vm, "completed")
+        expect("status", status(vm), "running")
+        expect("memory", vm.read(4096 * 300), 0xC0FFEE42)
+        expect("descriptors", len(os.listdir(f"/proc/{vm.process.pid}/fd")), fds)
+        for server in servers:
+            server.close()
+    expect("end", vm.quit(), (0, ""))
+
+    vm = start(*ROOT_PORT, *SHARED)  # in its sandbox
+    vm.ask("migrate-set-parameters", mode="cpr-exec", cpr_exec_command=[program])
+    refused(vm, "-sandbox on lets no program start", uri=f"file:{state}")
+    expect("status", status(vm), "running")
+    expect("end", vm.quit(), (0, ""))
+
+
+def test_waiting():
+    """Signals end it while it waits; what is no CPR is refused."""
+    destination = Destination(*SHARED)
+    time.sleep(0.1)
+    children = os.popen(f"pgrep -P {os.getpid()}").read().split()
+    for pid in children:
+        if os.path.exists(f"/proc/{pid}/exe") and "viaduct" in os.readlink(f"/proc/{pid}/exe"):
+            os.kill(int(pid), signal.SIGTERM)
+    vm = destination.started(greet=False)
+    expect("signal", vm.end(), (0, ""))
+    assert not os.path.exists(destination.cpr), "its socket stays behind"
+
+    for bytes_sent in b"", b"nonsense", struct.pack("<5I", 0x4D504356, 1, 1, 3, 0) + b"abc":
+        destination = Destination(*SHARED)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(destination.cpr)
+            sock.sendall(bytes_sent)
+        code, text = destination.started(greet=False).end()
+        expect("nonsense", code, 1)
+        assert text.count("\n") == 1 and "cpr" in text.lower(), text
+        print(text, end="")
+
+    for args, why in [
+        (["-incoming", spec("cpr", "/tmp/x"), "-incoming", spec("cpr", "/tmp/y")], "two channels"),
+        (["-incoming", "unix:/tmp/x", "-incoming", "unix:/tmp/y"], "one channel of type main"),
+    ]:
+        code, text = start(*args, greet=False).end()
+        expect("options", code, 1)
+        assert why in text and text.count("\n") == 1, text
+
+
+for name, test in list(globals().items()):
+    if name.startswith("test_"):
+        print(name, flush=True)
+        test()

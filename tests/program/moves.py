@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""moves.py PROGRAM: a VM moves between two processes, each with a device on the simulated
+kernel: the device's content, its registers and its interrupts, and where it is when that fails."""
+
+import os
+import signal
+import sys
+import tempfile
+import time
+
+from scenario import IOMMUFD, MESSAGES, bar0, card, enable_msix
+from vm import VM
+
+SLOT = 3
+program = sys.argv[1]
+folder = tempfile.TemporaryDirectory(prefix="viaduct-migration-")
+uri = f"unix:{folder.name}/socket"
+os.environ["VIADUCT_SIM_CONTENT"] = "1"
+
+
+def expect(what, got, wanted):
+    assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
+
+
+def start(minor, *args, more="", count=1):
+    devices = tuple(("mover", minor + i, 0) for i in range(count))
+    cards = [word for i in range(count)
+             for word in card(f"d{i}", minor + i, f",addr={SLOT + i}.0,migration-events=on{more}")]
+    vm = VM(program, devices, [*IOMMUFD, *cards, *args])
+    vm.greet()
+    return vm
+
+
+def wait_status(vm, *wanted):
+    for _ in range(3000):
+        info = vm.ask("query-migrate")
+        if info.get("status") in wanted:
+            return info
+        time.sleep(0.01)
+    raise AssertionError(f"status {info}")
+
+
+def states(vm, device="d0"):
+    got = [e["data"]["device-state"] for e in vm.events
+           if e["event"] == "VFIO_MIGRATION" and e["data"]["device-id"] == device]
+    vm.events.clear()
+    return got
+
+
+def interrupted(vm):
+    """The device's interrupt arrives as a message in memory."""
+    vm.write(MESSAGES, 0)
+    vm.process.send_signal(signal.SIGUSR2)
+    while not vm.read(MESSAGES):
+        time.sleep(0.01)
+    expect("message", vm.read(MESSAGES), 0x4000)
+
+
+def content(vm, status=0):
+    """Of its devices, once it has ended."""
+    got, text = vm.quit()
+    expect("status", got, status)
+    lines = text.splitlines()
+    assert all(line.startswith("sim: ") for line in lines), text
+    return lines
+
+
+def test_move():
+    source = start(7)
+    enable_msix(source, 0, SLOT)
+    address = bar0(source, 0, SLOT)
+    interrupted(source)
+    destination = start(8, "-incoming", uri)
+    source.ask("migrate", uri=uri)
+    info = wait_status(source, "completed", "failed")
+    expect("migrate", info["status"], "completed")
+    wait_status(destination, "completed")
+    expect("source", states(source),
+           ["pre-copy", "pre-copy-p2p-prepare", "pre-copy-p2p", "stop-copy", "stop"])
+    expect("destination", states(destination), ["resuming", "stop", "running-p2p", "running"])
+    expect("BAR 0", bar0(destination, 0, SLOT), address)
+    interrupted(destination)
+    print(info["vfio"]["transferred"], "bytes of the device's, downtime", info["downtime"], "ms")
+    expect("content", content(destination), content(source))
+
+
+def test_several():
+    source = start(16, count=3)
+    destination = start(24, "-incoming", uri, count=3)
+    source.ask("migrate", uri=uri)
+    expect("migrate", wait_status(source, "completed", "failed")["status"], "completed")
+    wait_status(destination, "completed")
+    for device in "d0", "d1", "d2":
+        got = [e["data"]["device-state"] for e in destination.events
+               if e["event"] == "VFIO_MIGRATION" and e["data"]["device-id"] == device]
+        expect(device, got, ["resuming", "stop", "running-p2p", "running"])
+    expect("content", content(destination), content(source))
+
+
+def test_fails():
+    """The destination goes while it is sent, or has another device; then it works."""
+    source = start(7)
+    source.ask("migrate-set-parameters", max_bandwidth=1 << 20)
+    destination = start(8, "-incoming", uri)
+    source.ask("migrate", uri=uri)
+    wait_status(source, "active")
+    destination.process.kill()
+    expect("killed", wait_status(source, "failed", "completed")["status"], "failed")
+    expect("source", source.ask("query-status")["status"], "running")
+    expect("states", states(source)[-1], "running")
+    destination.end()
+    source.ask("migrate-set-parameters", max_bandwidth=0)
+
+    destination = start(8, "-incoming", uri, more=",x-pci-device-id=0x99")
+    source.ask("migrate", uri=uri)
+    info = wait_status(source, "failed", "completed")
+    print(info["error-desc"])
+    status, text = destination.end()
+    expect("status", status, 1)
+    assert "configuration space at 0x2 is 0x10 there and 0x99 here" in text, text
+    states(source)
+
+    destination = start(8, "-incoming", uri)
+    source.ask("migrate", uri=uri)
+    expect("migrate", wait_status(source, "completed", "failed")["status"], "completed")
+    wait_status(destination, "completed")
+    expect("content", content(destination), content(source))
+
+
+def test_blocked():
+    source = start(7, more=",enable-migration=off")
+    info = source.ask("query-migrate")
+    print(info["blocked-reasons"])
+    expect("blocked", info["blocked-reasons"], ["vfio 0000:07:00.0: enable-migration=off"])
+    answer = source.command("migrate", uri=uri)["error"]["desc"]
+    assert "enable-migration=off" in answer, answer
+    content(source)
+
+
+for name, fn in list(globals().items()):
+    if name.startswith("test_"):
+        print("#", name, flush=True)
+        fn()
