@@ -88,6 +88,11 @@ static bool meet(GError **errp)
     return ok || error_set(errp, "another channel failed or ended");
 }
 
+static bool answer(RecordType type, unsigned section, const char *text, GError **errp)
+{
+    return stream_send(in.streams[0], type, section, text, text ? strlen(text) : 0, NULL, 0, errp);
+}
+
 /* ---- what comes ---- */
 
 static bool load_section(Stream *s, GByteArray *buf, GError **errp)
@@ -192,6 +197,8 @@ static void *channel_thread(void *opaque)
     g_mutex_unlock(&in.lock);
     if (!ended) {
         fail(err);
+        answer(RECORD_FAILED, 0, err->message, NULL); /* else the main channel waits for more */
+        migration_channel_shutdown(in.streams[0]->channel);
     }
     return NULL;
 }
@@ -340,11 +347,6 @@ static bool load_end(GError **errp)
     }
     TRACE("migration_load_end", "in %" G_GINT64_FORMAT " us", g_get_monotonic_time() - t0);
     return true;
-}
-
-static bool answer(RecordType type, unsigned section, const char *text, GError **errp)
-{
-    return stream_send(in.streams[0], type, section, text, text ? strlen(text) : 0, NULL, 0, errp);
 }
 
 /* The source has it in its hands whose the VM is. */

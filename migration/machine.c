@@ -46,6 +46,9 @@ bool migration_machine_check(const char *theirs, GPtrArray *sections, GError **e
     if (!them[i] && !us[i]) {
         return true;
     }
+    if (them[i]) {
+        stream_printable(them[i]);
+    }
     return error_set(errp, "the machines differ: source has %s%s%s, destination has %s%s%s",
                      them[i] && *them[i] ? "\"" : "", them[i] && *them[i] ? them[i] : "no more",
                      them[i] && *them[i] ? "\"" : "", us[i] && *us[i] ? "\"" : "",

@@ -285,7 +285,7 @@ static bool take_answer(Stream *s, GByteArray *buf, GError **errp)
         g_mutex_unlock(&m.lock);
         return true;
     case RECORD_FAILED:
-        return error_set(errp, "destination: %s", (char *)buf->data);
+        return error_set(errp, "destination: %s", stream_printable((char *)buf->data));
     }
     return error_set(errp, "the destination sent a record '%s'", record_name(s->record.type));
 }
@@ -595,7 +595,11 @@ static bool save_states(GError **errp)
     system_requests_take(&reset, &shutdown);
     m.end = (EndRecord) { m.was_running, reset, shutdown };
     m.states = g_byte_array_new();
-    return vmstate_save_all(m.states, errp);
+    return vmstate_save_all(m.states, errp) &&
+           (m.states->len <= RECORD_MAX ||
+            error_set(errp,
+                      "the states of the machine are %u bytes, more than a stream has place for",
+                      m.states->len));
 }
 
 /* The user has something to do between the last guest instruction and the last device state. */

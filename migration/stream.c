@@ -124,6 +124,16 @@ bool stream_verify(Stream *s, GError **errp)
            error_set(errp, "a record '%s' has a wrong checksum", record_name(s->record.type));
 }
 
+char *stream_printable(char *text)
+{
+    for (char *p = text; *p; p++) {
+        if ((uint8_t)*p < ' ' || (uint8_t)*p > '~') {
+            *p = '?';
+        }
+    }
+    return text;
+}
+
 bool stream_payload(Stream *s, GByteArray *buf, GError **errp)
 {
     g_byte_array_set_size(buf, s->left + 1);

@@ -69,6 +69,8 @@ bool stream_next(Stream *s, GError **errp);
 bool stream_read(Stream *s, void *buf, size_t len, GError **errp);
 /* After the payload: whether it was what the other side sent. */
 bool stream_verify(Stream *s, GError **errp);
+/* Text of the other side's, to be shown: whatever it sent, in a line of ASCII, in place. */
+char *stream_printable(char *text);
 /* All of the payload, verified, with a NUL behind it, into @buf, which is kept for the next. */
 bool stream_payload(Stream *s, GByteArray *buf, GError **errp);
 
