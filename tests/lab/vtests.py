@@ -43,7 +43,7 @@ class Guest(VMM):
         self.devices, self.shown = devices, 0
         self.checked = 1 if "peer" in append else len(devices)
         for i, n in enumerate(devices):
-            options += ("-device", f"vfio-pci,id=vtest{i},addr={ADDRESS + i}," +
+            options += ("-device", f"vfio-pci,id=vtest{i},addr={ADDRESS + i:x}," +
                         f"sysfsdev={FOLDER}/vtest{n}" + ("" if groups else ",iommufd=iommufd0") +
                         each)
         if not groups:
