@@ -4,7 +4,7 @@
  *
  * A message is: magic, version, mode, number of entries and of descriptors (32 bits each, little
  * endian); the entries, each a name (length in a byte), a number, 1 if it has a descriptor, bytes
- * (length in 32 bits); XXH3 of all that.  Descriptors go beside it, in the entries' order.
+ * (length in 32 bits); XXH64 of all that.  Descriptors go beside it, in the entries' order.
  */
 #include <string.h>
 #include <xxhash.h>
@@ -203,7 +203,7 @@ static void encode(GByteArray *out, GArray *fds)
             g_array_append_val(fds, e->fd);
         }
     }
-    sum = GUINT64_TO_LE(XXH3_64bits(out->data, out->len));
+    sum = GUINT64_TO_LE(XXH64(out->data, out->len, 0));
     g_byte_array_append(out, (const uint8_t *)&sum, sizeof(sum));
     clear();
 }
@@ -274,7 +274,7 @@ static bool decode_head(Reader *r, Head *head, GError **errp)
     }
     r->left -= sizeof(sum);
     memcpy(&sum, r->at + r->left, sizeof(sum));
-    if (GUINT64_FROM_LE(sum) != XXH3_64bits(r->at, r->left)) {
+    if (GUINT64_FROM_LE(sum) != XXH64(r->at, r->left, 0)) {
         return error_set(errp, "the CPR message has a wrong checksum");
     }
     take_u32(r, &head->magic);

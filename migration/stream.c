@@ -22,8 +22,8 @@ Stream *stream_new(MigrationChannel *channel)
     Stream *s = g_new0(Stream, 1);
 
     s->channel = channel;
-    s->sum = XXH3_createState();
-    s->sent_sum = XXH3_createState();
+    s->sum = XXH64_createState();
+    s->sent_sum = XXH64_createState();
     g_mutex_init(&s->lock);
     return s;
 }
@@ -32,8 +32,8 @@ void stream_free(Stream *s)
 {
     if (s) {
         migration_channel_free(s->channel);
-        XXH3_freeState(s->sum);
-        XXH3_freeState(s->sent_sum);
+        XXH64_freeState(s->sum);
+        XXH64_freeState(s->sent_sum);
         g_mutex_clear(&s->lock);
         g_free(s);
     }
@@ -44,11 +44,11 @@ void stream_free(Stream *s)
 
 static uint64_t sum_of(Stream *s, const struct iovec *iov)
 {
-    XXH3_64bits_reset(s->sent_sum);
-    XXH3_64bits_update(s->sent_sum, iov[0].iov_base, SUMMED);
-    XXH3_64bits_update(s->sent_sum, iov[1].iov_base, iov[1].iov_len);
-    XXH3_64bits_update(s->sent_sum, iov[2].iov_base, iov[2].iov_len);
-    return XXH3_64bits_digest(s->sent_sum);
+    XXH64_reset(s->sent_sum, 0);
+    XXH64_update(s->sent_sum, iov[0].iov_base, SUMMED);
+    XXH64_update(s->sent_sum, iov[1].iov_base, iov[1].iov_len);
+    XXH64_update(s->sent_sum, iov[2].iov_base, iov[2].iov_len);
+    return XXH64_digest(s->sent_sum);
 }
 
 bool stream_send(Stream *s, RecordType type, unsigned section, const void *head, size_t head_len,
@@ -94,8 +94,8 @@ bool stream_next(Stream *s, GError **errp)
         return error_set(errp, "bad header of a record (type %u, length %u)", r->type, r->length);
     }
     s->left = r->length;
-    XXH3_64bits_reset(s->sum);
-    XXH3_64bits_update(s->sum, r, SUMMED);
+    XXH64_reset(s->sum, 0);
+    XXH64_update(s->sum, r, SUMMED);
     return true;
 }
 
@@ -110,7 +110,7 @@ bool stream_read(Stream *s, void *buf, size_t len, GError **errp)
         return false;
     }
     s->left -= len;
-    XXH3_64bits_update(s->sum, buf, len);
+    XXH64_update(s->sum, buf, len);
     return true;
 }
 
@@ -120,7 +120,7 @@ bool stream_verify(Stream *s, GError **errp)
         return error_set(errp, "%u bytes too many in a record '%s'", s->left,
                          record_name(s->record.type));
     }
-    return XXH3_64bits_digest(s->sum) == s->record.sum ||
+    return XXH64_digest(s->sum) == s->record.sum ||
            error_set(errp, "a record '%s' has a wrong checksum", record_name(s->record.type));
 }
 

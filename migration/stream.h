@@ -2,7 +2,8 @@
 /*
  * Records on a channel: a header of 24 bytes, little-endian, and the payload.  The checksum covers
  * the header before it and the payload, so whatever was changed or lost on the way is found where it
- * happened.
+ * happened.  It is XXH64, which every processor does well, also one that emulates another's vector
+ * instructions; XXH3 is twice as fast here and a tenth there.
  */
 #ifndef VIADUCT_MIGRATION_STREAM_H
 #define VIADUCT_MIGRATION_STREAM_H
@@ -46,13 +47,13 @@ typedef struct Record {
 typedef struct Stream {
     MigrationChannel *channel;
     GMutex lock; /* of whoever writes; a leaf */
-    XXH3_state_t *sent_sum;
+    XXH64_state_t *sent_sum;
     uint64_t sent; /* bytes; atomic */
     gint broken;   /* atomic: something could not be sent */
     /* the record that is being read */
     Record record;
     uint32_t left;
-    XXH3_state_t *sum;
+    XXH64_state_t *sum;
 } Stream;
 
 /* Takes @channel. */

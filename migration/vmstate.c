@@ -4,7 +4,7 @@
  * things that it can do with each.  All numbers are little-endian.
  *
  * A section:  id, name (a byte of length and text each); instance, version, length (u32);
- *             length bytes of fields; XXH3 of all this (u64)
+ *             length bytes of fields; XXH64 of all this (u64)
  * A field:    name (as above), kind (u8), size of an element (u8), bytes (u32), the bytes
  */
 #include "migration/vmstate.h"
@@ -316,7 +316,7 @@ static bool save_state(Registered *r, void *opaque, GError **errp)
     walk(&w, r->vms->fields, r->opaque, NULL);
     length = GUINT32_TO_LE(out->len - fields_at);
     memcpy(out->data + length_at, &length, sizeof(length));
-    sum = GUINT64_TO_LE(XXH3_64bits(out->data + start, out->len - start));
+    sum = GUINT64_TO_LE(XXH64(out->data + start, out->len - start, 0));
     g_byte_array_append(out, (const uint8_t *)&sum, sizeof(sum));
     return true;
 }
@@ -347,7 +347,7 @@ static bool open_section(const Registered *r, Reader *in, Reader *fields, GError
         !(data = take(in, len)) || !(sum = take(in, sizeof(uint64_t)))) {
         return error_set(errp, "the stream is cut off in the state of %s", id ?: r->id);
     }
-    if (XXH3_64bits(start, sum - start) != number_at(sum, sizeof(uint64_t))) {
+    if (XXH64(start, sum - start, 0) != number_at(sum, sizeof(uint64_t))) {
         return error_set(errp, "the state of %s (%s, instance %u) has a wrong checksum", id, name,
                          instance);
     }

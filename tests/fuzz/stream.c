@@ -50,13 +50,13 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 static void put(GByteArray *out, unsigned type, unsigned section, const void *data, size_t len)
 {
     Record r = { STREAM_MAGIC, (uint16_t)type, (uint16_t)section, (uint32_t)len };
-    XXH3_state_t *sum = XXH3_createState();
+    XXH64_state_t *sum = XXH64_createState();
 
-    XXH3_64bits_reset(sum);
-    XXH3_64bits_update(sum, &r, offsetof(Record, sum));
-    XXH3_64bits_update(sum, data, len);
-    r.sum = XXH3_64bits_digest(sum);
-    XXH3_freeState(sum);
+    XXH64_reset(sum, 0);
+    XXH64_update(sum, &r, offsetof(Record, sum));
+    XXH64_update(sum, data, len);
+    r.sum = XXH64_digest(sum);
+    XXH64_freeState(sum);
     g_byte_array_append(out, (const uint8_t *)&r, sizeof(r));
     g_byte_array_append(out, data, (guint)len);
 }

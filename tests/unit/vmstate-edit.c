@@ -58,7 +58,7 @@ void stream_seal(GByteArray *stream)
     Section s;
 
     while (at < end && section_at(at, end, &s)) {
-        uint64_t sum = XXH3_64bits(s.start, s.end - s.start);
+        uint64_t sum = XXH64(s.start, s.end - s.start, 0);
 
         memcpy(s.end, &sum, sizeof(sum));
         at = s.end + sizeof(sum);
