@@ -94,6 +94,7 @@ struct MigrationSection {
     gint asked, acked; /* atomic: of migration_switchover_request(), _ack() */
     Stream *stream;    /* that its pieces go by */
     MigrationPending pending;
+    uint64_t sent; /* bytes; of the thread that iterates */
 };
 
 /*

@@ -346,6 +346,7 @@ bool migration_send(MigrationSection *s, const void *head, size_t head_len, cons
     }
     migration_rate_limit(head_len + len);
     __atomic_fetch_add(&m.section_bytes, head_len + len, __ATOMIC_RELAXED);
+    s->sent += head_len + len;
     return stream_send(s->stream, RECORD_SECTION, s->index, head, head_len, data, len, errp);
 }
 
@@ -361,19 +362,24 @@ typedef struct SectionWork {
     GError *err;
 } SectionWork;
 
+/*
+ * As much as there was when the pass began: a device that goes on changing a little all the time has
+ * always something more, and would keep the pass from ending.
+ */
 static bool iterate(MigrationSection *s, GError **errp)
 {
-    uint64_t before = __atomic_load_n(&s->stream->sent, __ATOMIC_RELAXED);
+    uint64_t before = s->sent, limit;
     bool drained = false;
 
-    while (!drained && !stopping(NULL)) {
+    if (s->ops->pending) {
+        s->ops->pending(s->opaque, true, &s->pending);
+    }
+    limit = MIN(s->pending.precopy, SECTION_PASS_BYTES);
+    do {
         if (!s->ops->iterate(s->opaque, &drained, errp)) {
             return false;
         }
-        if (__atomic_load_n(&s->stream->sent, __ATOMIC_RELAXED) - before > SECTION_PASS_BYTES) {
-            break;
-        }
-    }
+    } while (!drained && !stopping(NULL) && s->sent - before < limit);
     return true;
 }
 

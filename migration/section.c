@@ -76,6 +76,7 @@ GPtrArray *migration_sections_take(void)
         s->asked = s->acked = 0;
         s->stream = NULL;
         s->pending = (MigrationPending) { 0 };
+        s->sent = 0;
         g_ptr_array_add(taken, s);
     }
     return taken;

@@ -40,6 +40,7 @@ typedef struct SimMigration {
     int fail_errno;      /* not 0: it fails with that, */
     uint32_t fail_in;    /* and is in this one then */
     int read_error, write_error;
+    bool restless; /* while it runs, something changes between any two reads */
     /* state */
     uint32_t state;
     unsigned transfer; /* its number; descriptors of others are dead */

@@ -309,6 +309,9 @@ ssize_t sim_mig_read(SimDevice *dev, unsigned transfer, void *buf, size_t len)
         memcpy(buf, m->stream->data + m->at, n);
     }
     m->at += (guint)n;
+    if (m->restless && m->state == PC) {
+        put_bytes(m, 0, 4096);
+    }
     return (ssize_t)n;
 }
 

@@ -3,7 +3,8 @@
  * The whole program on the simulated kernel.  This file only comes before and after main():
  *
  *   VIADUCT_SIM="KIND=MINOR[/IOMMU] ..."  the devices: nvme (MSI-X), intx, mdev,
- *                                         mover (an nvme that can be migrated)
+ *                                         mover (an nvme that can be migrated), restless (one
+ *                                         that changes between any two reads)
  *   VIADUCT_SIM_FAIL="N[/CHOICE[+]]"      call N of the kernel fails, and with + all after it
  *   VIADUCT_SIM_CONTENT=1                 at the end, what movers have, each on a line
  *   VIADUCT_SIM_LOG=1                     at the end, the calls to the kernel if something is left
@@ -96,6 +97,15 @@ static SimDevice *make_mover(unsigned minor)
     return dev;
 }
 
+/* One that always has something more to send. */
+static SimDevice *make_restless(unsigned minor)
+{
+    SimDevice *dev = make_mover(minor);
+
+    dev->mig.restless = true;
+    return dev;
+}
+
 static SimDevice *make_mdev(unsigned minor)
 {
     SimDevice *dev = make_device(minor, 0x12);
@@ -108,7 +118,8 @@ static const struct {
     const char *name;
     SimDevice *(*make)(unsigned minor);
 } kinds[] = {
-    { "nvme", make_nvme }, { "intx", make_intx }, { "mdev", make_mdev }, { "mover", make_mover }
+    { "nvme", make_nvme },   { "intx", make_intx },         { "mdev", make_mdev },
+    { "mover", make_mover }, { "restless", make_restless },
 };
 
 static void __attribute__((noreturn)) bad(const char *name, const char *text)
