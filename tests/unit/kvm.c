@@ -570,7 +570,8 @@ static void test_state_refused(void)
     }
     at = stream_field(state, "clock", 0, "tsc_khz", &len);
     memcpy(&khz, at, sizeof(khz));
-    if (khz) {
+    /* A kernel without TSC scaling says no, and then that 1 kHz is what it has: the lab's. */
+    if (khz && !g_getenv("VIADUCT_TEST_NO_TSC")) {
         stream_set(state, "clock", 0, "tsc_khz", 1);
         stream_refused(state, "CPU 0: its time stamp counter runs at 1 kHz, here at ");
         stream_set(state, "clock", 0, "tsc_khz", khz);
