@@ -29,6 +29,12 @@ def fail(*words):
     sys.exit(1)
 
 
+def hung(name):
+    """Guests of the lab's emulated SVM stand still now and then: the check tries once more."""
+    say(f"HUNG: nothing is heard of the guest of {name} any more")
+    sys.exit(124)
+
+
 class VMM:
     """A process whose guest runs tests/lab/guest/TEST; what it prints is shown with NAME before it
     and kept, with the time of each line, in .lines."""
@@ -118,6 +124,9 @@ class VMM:
                 if not self.changed.wait(end - time.monotonic()) or self.process.poll() is not None:
                     if sum(text in line for _, line in self.lines) >= times:
                         return
+                    silent = not self.lines or self.lines[-1][0] < time.monotonic() - seconds / 2
+                    if self.process.poll() is None and silent:
+                        hung(self.name)
                     fail(f"{self.name} did not say '{text}' {times} times")
 
     def status(self):

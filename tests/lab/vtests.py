@@ -5,7 +5,7 @@ guest checks them all the time; here one waits for its verdicts."""
 import os
 import time
 
-from vmm import VMM, fail, say
+from vmm import VMM, fail, hung, say
 
 FOLDER = "/sys/bus/viaduct_test/devices"
 CLEAN = ": 0 mismatches, 0 gaps; "
@@ -73,8 +73,10 @@ class Guest(VMM):
         end = time.monotonic() + seconds
         while any(len(self.verdicts(i)) < before[i] + times for i in range(self.checked)):
             bad = self.said("FAILED") or self.said("lockup") or self.said("BUG:")
-            if bad or self.process.poll() is not None or time.monotonic() > end:
+            if bad or self.process.poll() is not None:
                 self.trouble("its devices are not in order:", bad[:1])
+            if time.monotonic() > end:
+                hung(self.name)
             time.sleep(0.02)
         for i, n in enumerate(self.devices[:self.checked]):
             last = self.verdicts(i)[-1]
