@@ -280,7 +280,7 @@ static void describe(const VFIOContainer *parent, JsonObject *o)
     json_object_set_int_member(o, "groups", c->groups);
     json_object_set_int_member(o, "dma-avail", mappings_left(parent));
     json_object_set_boolean_member(o, "dirty-tracking", c->dirty_page_sizes != 0);
-    json_object_set_boolean_member(o, "update-vaddr", vfio_type1_can_update_vaddr(c));
+    json_object_set_boolean_member(o, "update-vaddr", vfio_type1_can_update_vaddr(c->fd));
 }
 
 static void describe_device(const VFIOContainer *c, const VFIODevice *dev, JsonObject *o)

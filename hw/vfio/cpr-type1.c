@@ -29,10 +29,10 @@
 
 /* ---- the kernel ---- */
 
-bool vfio_type1_can_update_vaddr(const VFIOType1Container *c)
+bool vfio_type1_can_update_vaddr(int fd)
 {
-    return hostcalls->ioctl(c->fd, VFIO_CHECK_EXTENSION, (void *)VFIO_UPDATE_VADDR) > 0 &&
-           hostcalls->ioctl(c->fd, VFIO_CHECK_EXTENSION, (void *)VFIO_UNMAP_ALL) > 0;
+    return hostcalls->ioctl(fd, VFIO_CHECK_EXTENSION, (void *)VFIO_UPDATE_VADDR) > 0 &&
+           hostcalls->ioctl(fd, VFIO_CHECK_EXTENSION, (void *)VFIO_UNMAP_ALL) > 0;
 }
 
 /* @length 0: of all there is. */
@@ -220,7 +220,7 @@ static bool is_mdev(const VFIODevice *dev)
 
 bool vfio_type1_cpr_check(VFIOContainer *c, GError **errp)
 {
-    if (vfio_type1_can_update_vaddr(of(c))) {
+    if (vfio_type1_can_update_vaddr(of(c)->fd)) {
         return true;
     }
     for (guint i = 0; i < vfio_devices->len; i++) {
@@ -243,23 +243,23 @@ void vfio_type1_cpr_save(VFIOContainer *c)
     cpr_save_fd(name, 0, of(c)->fd);
 }
 
-bool vfio_type1_cpr_stop(VFIOContainer *c, GError **errp)
-{
-    save_peers(of(c));
-    of(c)->let_go = invalidate(of(c), 0, 0, errp);
-    return of(c)->let_go;
-}
-
 bool vfio_type1_cpr_take(VFIOContainer *c, bool back, GError **errp)
 {
     if (!back) {
         return find_peers(of(c), errp) && take_all(of(c), false, errp);
     }
-    if (!of(c)->let_go) {
-        return true;
+    of(c)->let_go = of(c)->let_go && !take_all(of(c), true, errp);
+    return !of(c)->let_go;
+}
+
+bool vfio_type1_cpr_stop(VFIOContainer *c, GError **errp)
+{
+    save_peers(of(c));
+    if (!vfio_type1_cpr_take(c, true, errp)) { /* what could not be taken back the last time */
+        return false;
     }
-    of(c)->let_go = false;
-    return take_all(of(c), true, errp);
+    of(c)->let_go = invalidate(of(c), 0, 0, errp);
+    return of(c)->let_go;
 }
 
 /* What is left has no place here: this process has another idea of its devices' memory. */
@@ -281,8 +281,17 @@ int vfio_type1_cpr_find(const VFIOGroup *g, GError **errp)
     g_autofree char *name = g_strdup_printf("type1/%u", g->number);
     int fd = cpr_find_fd(name, 0);
 
+    struct stat st;
+
     if (fd < 0) {
         error_set(errp, "the old process does not give the container of group %u", g->id);
+    } else if (hostcalls->fstat(fd, &st) || !S_ISCHR(st.st_mode) ||
+               !vfio_type1_can_update_vaddr(fd)) {
+        error_set(errp,
+                  "what the old process gives for the container of group %u is none that can be "
+                  "handed over",
+                  g->id);
+        host_fd_close(&fd);
     }
     return fd;
 }

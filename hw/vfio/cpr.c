@@ -77,8 +77,9 @@ void vfio_container_cpr_init(VFIOContainer *c)
 bool vfio_container_adopt(VFIOContainer *c, VFIOExtent *e, GError **errp)
 {
     ExtentRecord wanted = record_of(e);
-    const ExtentRecord *there = bsearch(&wanted, c->adopted->data, c->adopted->len / sizeof(wanted),
-                                        sizeof(wanted), by_address);
+    size_t n = c->adopted->len / sizeof(wanted);
+    const ExtentRecord *there =
+        n ? bsearch(&wanted, c->adopted->data, n, sizeof(wanted), by_address) : NULL;
 
     wanted.part = e->part = there ? there->part : 0;
     if (!there || memcmp(there, &wanted, sizeof(wanted))) {

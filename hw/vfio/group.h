@@ -42,8 +42,8 @@ unsigned vfio_type1_number(const VFIOContainer *c);
 
 /* ---- cpr-type1.c: live update ---- */
 
-/* Whether the kernel lets what is mapped get another process's addresses. */
-bool vfio_type1_can_update_vaddr(const VFIOType1Container *c);
+/* Whether the descriptor is of a container whose mappings can get another process's addresses. */
+bool vfio_type1_can_update_vaddr(int fd);
 /*
  * The memory of a device is mapped already, from before the update, and gets its address here; false: it
  * is not, or is not any more.

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "hw/vfio/internal.h"
+#include "migration/vmstate.h"
 #include "util/error.h"
 #include "util/keyval.h"
 
@@ -149,6 +150,37 @@ static void test_take_back(void)
     end(dev, NULL);
 }
 
+/* What could not be taken back is the next time, or CPR fails without a change. */
+static void test_take_back_fails(void)
+{
+    PCIDevice *dev = guest_with_msix(1);
+    bool failed = true;
+
+    for (unsigned n = 1; failed; n++) {
+        g_autoptr(GByteArray) data = g_byte_array_new();
+        g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
+
+        for (unsigned i = 0; i < 2; i++) {
+            Handover h = { 0 };
+
+            save(&h);
+            if (i) {
+                stop(&h);
+                cpr_undo();
+                assert_ours();
+            } else {
+                sim_fail(n);
+                cpr_stop(data, fds, NULL);
+                cpr_undo();
+                failed = sim_failed();
+                sim_fail(0);
+            }
+            handover_free(&h);
+        }
+    }
+    end(dev, NULL);
+}
+
 /* The memory of devices that the new process does not have is not left mapped. */
 static void test_no_mmap(void)
 {
@@ -182,7 +214,7 @@ static void test_peer_fails(void)
         dev = begin_new(&h, "");
         g_assert_true(load(h.switchover, h.switchover_fds, NULL));
         g_assert_true(cpr_adopt(NULL));
-        map_bar0(dev);
+        g_assert_true(vmstate_load_all(h.states->data, h.states->len, true, NULL));
         sim_fail(n);
         cpr_finish();
         failed = sim_failed();
@@ -288,6 +320,7 @@ static void test_misfits(void)
         { "vfio/d0/place", "has something by that name" },
         { "group/12/container", "does not say which container" },
         { "type1/0", "does not give the container of group 12" },
+        { NULL, "for the container of group 12 is none that can be handed over" },
         { "container//dev/vfio/vfio/extents", "has something else mapped there, or nothing" },
     };
 
@@ -296,7 +329,8 @@ static void test_misfits(void)
 
         handed_over(&h);
         g_assert_true(load(h.objects, h.object_fds, NULL));
-        cpr_delete_fd(misfits[i].lost, 0);
+        sim_type1.no_update_vaddr = !misfits[i].lost;
+        cpr_delete_fd(misfits[i].lost ?: "nothing", 0);
         assert_refused(&h, "", misfits[i].why);
     }
 }
@@ -453,6 +487,7 @@ static void add(void)
         { "/cpr-group/blockers", test_blockers },
         { "/cpr-group/addresses", test_addresses },
         { "/cpr-group/take-back", test_take_back },
+        { "/cpr-group/take-back-fails", test_take_back_fails },
         { "/cpr-group/no-mmap", test_no_mmap },
         { "/cpr-group/peer-fails", test_peer_fails },
         { "/cpr-group/adopt-fails", test_adopt_fails },
