@@ -126,6 +126,7 @@ def test_there_and_back():
 
         # The memory is the other's now.
         expect("old", status(vm), "postmigrate")
+        assert "blocked-reasons" not in vm.ask("query-migrate")
         for command in "cont", "system_reset":
             assert "another process" in vm.command(command)["error"]["desc"]
         expect("device_add", vm.command("device_add", driver="nvme")["error"]["desc"],

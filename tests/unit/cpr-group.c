@@ -5,7 +5,7 @@
 #include <glib/gstdio.h>
 #include <unistd.h>
 
-#include "hw/vfio/internal.h"
+#include "hw/vfio/container.h"
 #include "migration/vmstate.h"
 #include "util/error.h"
 #include "util/keyval.h"
@@ -148,6 +148,43 @@ static void test_take_back(void)
         handover_free(&h);
     }
     end(dev, NULL);
+}
+
+/* The mapper maps large extents in parts if memory has small pages. */
+static void test_parts(void)
+{
+    PCIDevice *dev = guest_with_msix(1);
+    VFIOContainer *c = vfio_containers->pdata[0];
+    const uint64_t at = MiB, part = 0x60000;
+    VFIOExtent *e = g_hash_table_lookup(c->extents, &at);
+    char *host = (char *)e->block->host + e->offset;
+    Handover h = { 0 };
+
+    g_assert_true(c->ops->unmap(c, at, MiB, NULL));
+    for (uint64_t done = 0; done < MiB; done += part) {
+        g_assert_true(
+            c->ops->map(c, at + done, MIN(part, MiB - done), host + done, -1, 0, false, NULL));
+    }
+    e->part = part;
+    g_assert_cmpuint(sim_container(0)->len, ==, 4 + p2p_extents());
+    for (unsigned i = 0; i < 2; i++) {
+        save(&h);
+        stop(&h);
+        assert_invalid();
+        forget_addresses();
+        if (!i) {
+            cpr_undo();
+            assert_ours();
+            handover_free(&h);
+            h = (Handover) { 0 };
+        }
+    }
+    end_of_old(dev);
+    g_array_set_size(routes, 0);
+    dev = begin_new(&h, "");
+    finish_new(&h);
+    assert_ours();
+    end(dev, &h);
 }
 
 /* What could not be taken back is the next time, or CPR fails without a change. */
@@ -487,6 +524,7 @@ static void add(void)
         { "/cpr-group/blockers", test_blockers },
         { "/cpr-group/addresses", test_addresses },
         { "/cpr-group/take-back", test_take_back },
+        { "/cpr-group/parts", test_parts },
         { "/cpr-group/take-back-fails", test_take_back_fails },
         { "/cpr-group/no-mmap", test_no_mmap },
         { "/cpr-group/peer-fails", test_peer_fails },
