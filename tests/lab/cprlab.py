@@ -10,6 +10,11 @@ from vmm import PROGRAM, VMM, fail
 
 NVME = "0000:00:02.0"
 
+# How the disk is reached: options, and a property of the device's.
+IOMMUFD = ["-object", "iommufd,id=iommufd0"], ",iommufd=iommufd0"
+GROUP = [], ""
+reached = IOMMUFD
+
 
 def bind(device):
     path = f"/sys/bus/pci/devices/{device}"
@@ -23,9 +28,10 @@ def bind(device):
 
 
 def start(name, *more, program=PROGRAM):
-    return VMM(name, "cpr", "-machine", "aux-ram-share=on", "-object", "iommufd,id=iommufd0",
+    objects, by = reached
+    return VMM(name, "cpr", "-machine", "aux-ram-share=on", *objects,
                "-device", "pcie-root-port,id=rp,chassis=1", "-device",
-               f"vfio-pci,id=disk,bus=rp,host={NVME},iommufd=iommufd0", *more, program=program)
+               f"vfio-pci,id=disk,bus=rp,host={NVME}{by}", *more, program=program)
 
 
 def address(kind, path):
