@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a type1 container says to updates of addresses (VFIO_UPDATE_VADDR), on the simulated kernel and,
- * with VIADUCT_CONFORMANCE_GROUPS="A B MDEV", on the real one: numbers of two groups of devices and
- * of one of a mediated device.
+ * What a type1 container says to updates of addresses (VFIO_UPDATE_VADDR), on the simulated kernel
+ * and, with VIADUCT_CONFORMANCE_GROUPS="A B MDEV", on the real one: numbers of two groups of devices
+ * and of one of a mediated device.
  */
 #include <errno.h>
 #include <fcntl.h>
