@@ -59,6 +59,8 @@ void vfio_type1_cpr_finish(VFIOContainer *c);
 /* The descriptor of the container that an adopted group is in, the caller's; -1: the error. */
 int vfio_type1_cpr_find(const VFIOGroup *g, GError **errp);
 
+/* ---- cpr-group.c ---- */
+
 void vfio_group_cpr_register(VFIOGroup *g);
 void vfio_group_cpr_unregister(VFIOGroup *g);
 /* A new group, of which the id is set: takes its descriptor if the old process has it; else fd is -1. */

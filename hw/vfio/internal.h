@@ -75,7 +75,7 @@ typedef struct VFIOCapChain {
 bool vfio_find_cap(const VFIOCapChain *chain, uint16_t id, size_t size, const void **cap,
                    size_t *room, GError **errp);
 
-/* cpr.c: live update of a device; NULL @id: it has none. */
+/* cpr-device.c: live update of a device; NULL @id: it has none. */
 void vfio_device_cpr_register(VFIODevice *dev, const char *id);
 void vfio_device_cpr_unregister(VFIODevice *dev);
 /*

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a type1 container says to updates of addresses (VFIO_UPDATE_VADDR), on the simulated kernel and,
- * with VIADUCT_CONFORMANCE_GROUPS="A B MDEV", on the real one: numbers of two groups of devices and
- * of one of a mediated device.
+ * What a type1 container says to updates of addresses (VFIO_UPDATE_VADDR), on the simulated kernel
+ * and, with VIADUCT_CONFORMANCE_GROUPS="A B MDEV", on the real one: numbers of two groups of devices
+ * and of one of a mediated device.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/sim/kernel.h"
 
@@ -205,6 +209,71 @@ static void test_groups(void)
     hostcalls->close(mdev);
 }
 
+/* ---- between processes: the simulated kernel knows only one ---- */
+
+/* In KiB, of this process. */
+static long locked(void)
+{
+    g_autofree char *text = NULL;
+    const char *at;
+
+    g_file_get_contents("/proc/self/status", &text, NULL, NULL);
+    at = text ? strstr(text, "VmLck:") : NULL;
+    return at ? strtol(at + strlen("VmLck:"), NULL, 10) : -1;
+}
+
+/* Takes both, says so, and ends when it is told to; 0: all was as it should be. */
+static int other_process(int say, int hear)
+{
+    long before = locked();
+    bool ok = !map(MAP, memory, A_AT, MiB) && locked() == before + 1024 &&
+              !map(MAP, memory + MiB, B_AT, MiB) && locked() == before + 2048;
+    char byte = 0;
+
+    ok = write(say, &byte, 1) == 1 && read(hear, &byte, 1) == 1 && ok;
+    return !(ok && locked() == before + 1024);
+}
+
+static void take_back(uint64_t iova, const char *vaddr)
+{
+    g_assert_cmpint(map(MAP, vaddr, iova, MiB), ==, EINVAL);
+    g_assert_cmpint(unmap(UNMAP, iova, MiB), ==, 0);
+    g_assert_cmpint(map(MAP, vaddr, iova, MiB), ==, 0);
+}
+
+/* Pinned memory counts as that process's which has given the address. */
+static void test_processes(void)
+{
+    int to[2], from[2], status;
+    long before = locked();
+    char byte = 0;
+    pid_t pid;
+
+    begin();
+    g_assert_cmpint(locked(), ==, before + 2048);
+    g_assert_cmpint(unmap(UNMAP | ALL, 0, 0), ==, 0);
+    g_assert_true(!pipe(to) && !pipe(from));
+    pid = fork();
+    if (!pid) {
+        _exit(other_process(from[1], to[0]));
+    }
+    g_assert_cmpint(read(from[0], &byte, 1), ==, 1);
+    g_assert_cmpint(locked(), ==, before);
+    take_back(A_AT, memory);
+    g_assert_cmpint(locked(), ==, before + 1024);
+    g_assert_cmpint(write(to[1], &byte, 1), ==, 1);
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    g_assert_cmpint(status, ==, 0);
+    take_back(B_AT, memory + MiB); /* of one that is no more */
+    g_assert_cmpint(locked(), ==, before + 2048);
+    end();
+    g_assert_cmpint(locked(), ==, before);
+    for (unsigned i = 0; i < 2; i++) {
+        close(to[i]);
+        close(from[i]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *groups = g_getenv("VIADUCT_CONFORMANCE_GROUPS");
@@ -229,6 +298,9 @@ int main(int argc, char **argv)
     g_test_add_func("/conformance/type1/steps", test_steps);
     g_test_add_func("/conformance/type1/sizes", test_sizes);
     g_test_add_func("/conformance/type1/groups", test_groups);
+    if (groups) {
+        g_test_add_func("/conformance/type1/processes", test_processes);
+    }
     ret = g_test_run();
     munmap(memory, 4 * MiB);
     return ret;
