@@ -23,11 +23,11 @@ def bind(device):
 
 # What a guest is made by: start(name, *options, program=…) gives a VMM, with .start, which makes the
 # one that replaces it.
-def machine(test, *options, append=""):
+def machine(test, *options, **of_it):
     """A guest that runs that test, on a machine that can be handed over."""
     def start(name, *more, program=PROGRAM):
-        vm = VMM(name, test, "-machine", "aux-ram-share=on", *options, *more, append=append,
-                 program=program)
+        vm = VMM(name, test, "-machine", "aux-ram-share=on", *options, *more, program=program,
+                 **of_it)
         vm.start = start
         return vm
     return start
@@ -40,9 +40,9 @@ def passed_through(device, by, bus):
             (",iommufd=iommufd0" if by == "iommufd" else "")]
 
 
-def disk(by="iommufd", append=""):
+def disk(by="iommufd", **of_it):
     objects = ["-object", "iommufd,id=iommufd0"] if by == "iommufd" else []
-    return machine("cpr", *objects, *passed_through(NVME, by, "rp1"), append=append)
+    return machine("cpr", *objects, *passed_through(NVME, by, "rp1"), **of_it)
 
 
 def address(kind, path):
