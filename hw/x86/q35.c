@@ -22,8 +22,6 @@
 
 #include <string.h>
 
-#define ACPI_ALIGN 0x10000ULL
-
 typedef struct Q35Machine {
     Machine parent;
     X86CPUModel *cpu;
@@ -191,19 +189,13 @@ static AcpiTables build_tables(Q35Machine *s, uint64_t more)
     const MachineConfig *c = &MACHINE(s)->config;
     g_autofree uint32_t *apic_ids = g_new(uint32_t, c->smp.cpus);
     AcpiConfig config = { .mem = &s->mem, .cpus = c->smp.cpus, .apic_ids = apic_ids };
-    AcpiTables tables;
-    uint64_t base;
 
     for (unsigned i = 0; i < c->smp.cpus; i++) {
         apic_ids[i] = x86_apic_id(&c->smp, i);
     }
     memcpy(config.serial, c->serial, sizeof(config.serial));
     pci_bus_foreach(pci_root_bus(), raise_last_bus, &config.last_bus);
-    /* Once to learn their length, once for the place that this gives them. */
-    tables = acpi_build(&config, 0);
-    base = (s->mem.below_4g - tables.data->len - more) & -ACPI_ALIGN;
-    g_byte_array_unref(tables.data);
-    return acpi_build(&config, base);
+    return acpi_build(&config, s->mem.below_4g - more);
 }
 
 /* RAM as the guest finds it, which may have overwritten it: tables and kernel. */
