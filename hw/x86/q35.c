@@ -71,13 +71,6 @@ static bool create_cpus(Q35Machine *s, GError **errp)
     return true;
 }
 
-/* What the property names is there and as large as the machine's RAM: the command line saw to it. */
-static HostMemoryBackend *find_ram(Machine *m, GError **errp)
-{
-    return m->memory_backend ? HOST_MEMORY_BACKEND(object_resolve(m->memory_backend))
-                             : host_memory_default("pc.ram", m->config.ram_size, errp);
-}
-
 static bool create_ram(Q35Machine *s, GError **errp)
 {
     Machine *m = MACHINE(s);
@@ -88,7 +81,8 @@ static bool create_ram(Q35Machine *s, GError **errp)
                            x86_cpu_is_amd(s->cpu), errp)) {
         return false;
     }
-    be = find_ram(m, errp);
+    be = m->config.ram ? HOST_MEMORY_BACKEND(m->config.ram)
+                       : host_memory_default("pc.ram", m->config.ram_size, errp);
     if (!be) {
         return false;
     }
