@@ -15,6 +15,7 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/hostcalls.h"
+#include "util/ioctls.h"
 #include "util/linux-iommufd.h"
 #include "util/linux-vfio.h"
 #include "util/memlock.h"
@@ -41,15 +42,14 @@ static const Property iommufd_properties[] = {
 
 typedef struct IOMMUFDCommand {
     unsigned long request;
-    const char *name;
     size_t iova, length; /* where they are in the command's structure; 0: it has none */
     bool pins;           /* memory, which counts against RLIMIT_MEMLOCK */
     const char *since;   /* the first Linux that has it; NULL: iommufd never was without */
 } IOMMUFDCommand;
 
-#define COMMAND(c, ...)                         \
-    {                                           \
-        .request = c, .name = #c, ##__VA_ARGS__ \
+#define COMMAND(c, ...)             \
+    {                               \
+        .request = c, ##__VA_ARGS__ \
     }
 #define COMMAND_RANGE(T, ...) \
     .iova = offsetof(T, iova), .length = offsetof(T, length), ##__VA_ARGS__
@@ -93,8 +93,8 @@ static void set_call_error(IOMMUFDBackend *be, const IOMMUFDCommand *c, const vo
     } else if (c->since && errnum == ENOTTY) {
         why = g_strdup_printf("; it needs Linux %s", c->since);
     }
-    error_set(errp, "%s: %s%s failed: %s%s", be->parent.id, c->name, range ?: "",
-              g_strerror(errnum), why ?: "");
+    error_set(errp, "%s: %s%s failed: %s%s", be->parent.id, host_ioctl_name(c->request),
+              range ?: "", g_strerror(errnum), why ?: "");
 }
 
 static const IOMMUFDCommand *find_command(unsigned long request)
@@ -417,7 +417,8 @@ static void probe_commands(IOMMUFDBackend *be)
         if (commands[i].since && hostcalls->ioctl(be->fd, commands[i].request, &size) &&
             errno == ENOTTY) {
             be->missing |= 1U << i;
-            g_string_append_printf(missing, "%s%s", missing->len ? " " : "", commands[i].name);
+            g_string_append_printf(missing, "%s%s", missing->len ? " " : "",
+                                   host_ioctl_name(commands[i].request));
         }
     }
     be->missing_names = g_string_free(g_steal_pointer(&missing), FALSE);
