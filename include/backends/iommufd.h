@@ -98,7 +98,9 @@ bool iommufd_hwpt_alloc(IOMMUFDBackend *be, uint32_t dev_id, uint32_t pt_id, uin
 bool iommufd_set_dirty_tracking(IOMMUFDBackend *be, uint32_t hwpt_id, bool on, GError **errp);
 /*
  * Sets bits for what devices wrote since it was last cleared: bit 0 is @iova, one bit for
- * @page_size bytes; never clears a bit of @bitmap.  The range must be mapped without a hole.
+ * @page_size bytes; never clears a bit of @bitmap.  The range must be mapped without a hole, and no
+ * entry of the page table may reach over its end: it is clean afterwards, and Linux 7.2 sets its
+ * bits behind the end of @bitmap.  Areas as they were mapped are safe.
  */
 bool iommufd_get_dirty_bitmap(IOMMUFDBackend *be, uint32_t hwpt_id, uint64_t iova, uint64_t length,
                               uint64_t page_size, bool clear, uint64_t *bitmap, GError **errp);
