@@ -194,9 +194,16 @@ static void test_finding(void)
     g_autofree char *cdevs = g_build_filename(sysfs, "vfio-dev", NULL);
     g_autofree char *away = g_strconcat(cdevs, "-away", NULL);
     g_autofree char *driver = g_build_filename(sysfs, "driver", NULL);
+    g_autofree char *number = g_build_filename(cdevs, "vfio7", "dev", NULL), *right = NULL;
     PCIDevice *dev;
 
     setup();
+    g_assert_true(g_file_get_contents(number, &right, NULL, NULL));
+    g_assert_true(g_file_set_contents(number, "x\n", -1, NULL));
+    assert_plug_fails("", "vfio7/dev does not hold a device number");
+    g_assert_cmpint(g_unlink(number), ==, 0);
+    assert_plug_fails("", "No such file");
+    g_assert_true(g_file_set_contents(number, right, -1, NULL));
     assert_plug_fails(",sysfsdev=/nonexistent/0000:99:00.0",
                       "vfio /nonexistent/0000:99:00.0: no such host device: No such file");
     sim->wrong_minor = 8;
