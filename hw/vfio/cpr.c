@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Live update of containers and of devices that are reached by their cdevs.
+ * Live update of containers and of devices: what is the same for both kinds of container.
  *
  * All that is mapped stays mapped, and the new process checks that its guest memory is just that,
- * extent by extent.  Memory of other devices cannot stay: the kernel moves the accounting of pinned
- * pages to another process only while nothing is mapped from a dma-buf.  So it is unmapped when the VM
- * has stopped and mapped again when it is about to run, by whoever has the VM then.
+ * extent by extent.  Memory of other devices cannot stay in an iommufd's: the kernel moves the
+ * accounting of pinned pages to another process only while nothing is mapped from a dma-buf.  So it
+ * is unmapped when the VM has stopped and mapped again when it is about to run, by whoever has the VM
+ * then.  A type1 container keeps it (cpr-type1.c).
  */
 #include "hw/vfio/container.h"
 
@@ -19,7 +20,7 @@
 /* ---- extents ---- */
 
 typedef struct ExtentRecord {
-    uint64_t addr, iova, length, offset, readonly;
+    uint64_t addr, iova, length, offset, readonly, part;
     char block[64];
 } ExtentRecord;
 
@@ -30,7 +31,7 @@ static char *extents_name(const VFIOContainer *c)
 
 static ExtentRecord record_of(const VFIOExtent *e)
 {
-    ExtentRecord r = { e->addr, e->iova, e->length, e->offset, e->readonly, { 0 } };
+    ExtentRecord r = { e->addr, e->iova, e->length, e->offset, e->readonly, e->part, { 0 } };
 
     g_strlcpy(r.block, e->block->idstr, sizeof(r.block));
     return r;
@@ -73,12 +74,14 @@ void vfio_container_cpr_init(VFIOContainer *c)
     }
 }
 
-bool vfio_container_adopt(VFIOContainer *c, const VFIOExtent *e, GError **errp)
+bool vfio_container_adopt(VFIOContainer *c, VFIOExtent *e, GError **errp)
 {
-    const ExtentRecord wanted = record_of(e);
-    const ExtentRecord *there = bsearch(&wanted, c->adopted->data, c->adopted->len / sizeof(wanted),
-                                        sizeof(wanted), by_address);
+    ExtentRecord wanted = record_of(e);
+    size_t n = c->adopted->len / sizeof(wanted);
+    const ExtentRecord *there =
+        n ? bsearch(&wanted, c->adopted->data, n, sizeof(wanted), by_address) : NULL;
 
+    wanted.part = e->part = there ? there->part : 0;
     if (!there || memcmp(there, &wanted, sizeof(wanted))) {
         return error_set(errp, "the old process has something else mapped there, or nothing");
     }
@@ -102,6 +105,9 @@ static void unmap_peers(VFIOContainer *c, GError **errp)
     GHashTableIter iter;
     VFIOExtent *e;
 
+    if (c->ops->cpr_peers_stay) {
+        return;
+    }
     g_hash_table_iter_init(&iter, c->extents);
     while (!*errp && g_hash_table_iter_next(&iter, NULL, (void **)&e)) {
         if (!e->block && e->mapped) {
@@ -133,19 +139,14 @@ static bool container_check(void *opaque, GError **errp)
 {
     VFIOContainer *c = opaque;
 
-    if (!c->ops->change_process) {
-        return error_set(errp,
-                         "%s: CPR does not hand over devices that are reached by their groups; "
-                         "give them iommufd=",
-                         c->name);
-    }
-    return vfio_container_settle(c, errp);
+    return !c->ops->cpr_check || c->ops->cpr_check(c, errp);
 }
 
 static void container_save(void *opaque)
 {
     VFIOContainer *c = opaque;
 
+    vfio_container_settle(c, NULL); /* while the VM runs; if it fails, stop says so */
     c->ops->cpr_save(c);
     save_extents(c);
 }
@@ -155,6 +156,9 @@ static bool container_stop(void *opaque, GError **errp)
     VFIOContainer *c = opaque;
     GError *err = NULL;
 
+    if (!vfio_container_settle(c, errp)) {
+        return false;
+    }
     c->handed_over = true;
     unmap_peers(c, &err);
     if (err) {
@@ -162,7 +166,7 @@ static bool container_stop(void *opaque, GError **errp)
         return false;
     }
     save_extents(c);
-    return true;
+    return !c->ops->cpr_stop || c->ops->cpr_stop(c, errp);
 }
 
 /* The other process may have got as far as to take the accounting. */
@@ -177,7 +181,7 @@ static void container_undo(void *opaque)
     c->handed_over = false;
     unmap_peers(c, &err); /* those that stop had not reached */
     if (!err) {
-        c->ops->change_process(c, &err);
+        c->ops->cpr_take(c, true, &err);
     }
     if (err) {
         warn_report("%s", err->message);
@@ -198,7 +202,7 @@ static bool container_adopt(void *opaque, GError **errp)
         return error_set(errp, "%s: the old process has mapped guest memory otherwise meanwhile",
                          c->name);
     }
-    return c->ops->change_process(c, errp);
+    return c->ops->cpr_take(c, false, errp);
 }
 
 static void container_finish(void *opaque)
@@ -207,6 +211,9 @@ static void container_finish(void *opaque)
 
     g_clear_pointer(&c->adopted, g_byte_array_unref);
     map_peers(c);
+    if (c->ops->cpr_finish) {
+        c->ops->cpr_finish(c);
+    }
 }
 
 static const CprOps container_ops = {
@@ -232,12 +239,23 @@ void vfio_container_cpr_fini(VFIOContainer *c)
 /* ---- devices ---- */
 
 typedef struct DeviceRecord {
-    uint32_t devid;
+    uint32_t devid, by_group;
 } DeviceRecord;
 
 static char *ids_name(const VFIODevice *dev)
 {
     return g_strdup_printf("%s/ids", dev->cpr_name);
+}
+
+/* Where the old process has a device in sysfs that is reached by its group. */
+static char *place_name(const VFIODevice *dev)
+{
+    return g_strdup_printf("%s/place", dev->cpr_name);
+}
+
+static bool is_by_group(const VFIODevice *dev)
+{
+    return dev->interface == &vfio_group_interface;
 }
 
 /* Where it is in sysfs names it as well, but not one that was given open. */
@@ -256,21 +274,29 @@ static bool device_check(void *opaque, GError **errp)
         return error_set(errp, "vfio %s: a device that was given by fd needs an id for CPR",
                          dev->name);
     }
-    return dev->domain || error_set(errp,
-                                    "vfio %s: CPR does not hand over a mediated device under "
-                                    "iommufd",
-                                    dev->name);
+    if (!dev->container) {
+        return error_set(errp, "vfio %s: it is being added", dev->name);
+    }
+    return is_by_group(dev) || dev->domain ||
+           error_set(errp, "vfio %s: CPR does not hand over a mediated device under iommufd",
+                     dev->name);
 }
 
 static void device_save(void *opaque)
 {
     const VFIODevice *dev = opaque;
     g_autofree char *ids = ids_name(dev);
-    DeviceRecord record = { dev->devid };
+    g_autofree char *place = place_name(dev);
+    DeviceRecord record = { dev->devid, is_by_group(dev) };
 
     cpr_save_fd(dev->cpr_name, 0, dev->fd);
     cpr_save_data(ids, 0, &record, sizeof(record));
-    dev->container->ops->cpr_save_device(dev->container, dev);
+    if (is_by_group(dev)) {
+        cpr_save_data(place, 0, dev->sysfs, strlen(dev->sysfs));
+    }
+    if (dev->container->ops->cpr_save_device) {
+        dev->container->ops->cpr_save_device(dev->container, dev);
+    }
 }
 
 /* KVM knows a device by one VM only. */
@@ -299,7 +325,7 @@ static void device_tell_accel(void *opaque)
     }
 }
 
-static const CprOps device_ops = {
+static const CprOps cdev_ops = {
     .check = device_check,
     .save = device_save,
     .stop = device_stop,
@@ -307,21 +333,45 @@ static const CprOps device_ops = {
     .finish = device_tell_accel,
 };
 
+/* Of one of a group, KVM knows the group. */
+static const CprOps group_device_ops = { .check = device_check, .save = device_save };
+
+static const CprOps *ops_of(const VFIODevice *dev)
+{
+    return is_by_group(dev) ? &group_device_ops : &cdev_ops;
+}
+
 void vfio_device_cpr_register(VFIODevice *dev, const char *id)
 {
     if (!dev->adopted) {
         dev->cpr_name = cpr_name(dev, id, dev->given);
     }
-    cpr_register(&device_ops, dev);
+    cpr_register(ops_of(dev), dev);
 }
 
 void vfio_device_cpr_unregister(VFIODevice *dev)
 {
-    cpr_unregister(&device_ops, dev);
+    cpr_unregister(ops_of(dev), dev);
+}
+
+static bool is_elsewhere(const char *sysfs, GError **errp)
+{
+    return error_set(errp, "the old process has %s by that name", sysfs);
+}
+
+/* Nothing tells whose the descriptor is, but the configuration spaces are compared. */
+static bool is_same_place(const VFIODevice *dev, GError **errp)
+{
+    g_autofree char *name = place_name(dev);
+    const GByteArray *bytes = cpr_find_bytes(name, 0);
+    g_autofree char *place =
+        bytes ? g_strndup((const char *)bytes->data, bytes->len) : g_strdup("something");
+
+    return g_str_equal(place, dev->sysfs) || is_elsewhere(place, errp);
 }
 
 /* Its cdev, and not some other device's that the user has given this name. */
-static bool is_same(VFIODevice *dev, int fd, GError **errp)
+static bool is_same_cdev(VFIODevice *dev, int fd, GError **errp)
 {
     g_autofree char *sysfs = NULL;
 
@@ -329,7 +379,7 @@ static bool is_same(VFIODevice *dev, int fd, GError **errp)
         return false;
     }
     if (dev->sysfs && sysfs && !g_str_equal(dev->sysfs, sysfs)) {
-        return error_set(errp, "the old process has %s by that name", sysfs);
+        return is_elsewhere(sysfs, errp);
     }
     if (!dev->sysfs) {
         dev->sysfs = g_steal_pointer(&sysfs);
@@ -340,28 +390,36 @@ static bool is_same(VFIODevice *dev, int fd, GError **errp)
     return true;
 }
 
+static bool adopt_device(VFIODevice *dev, GError **errp)
+{
+    g_autofree char *ids = ids_name(dev);
+    const DeviceRecord *record = cpr_find_data(ids, 0, sizeof(*record));
+
+    if (!record) {
+        return error_set(errp, "the old process does not say what it is bound to");
+    }
+    if (record->by_group != is_by_group(dev)) {
+        return error_set(
+            errp, "the old process has it %s iommufd=", record->by_group ? "without" : "with");
+    }
+    dev->devid = record->devid;
+    dev->adopted = is_by_group(dev) ? is_same_place(dev, errp) : is_same_cdev(dev, dev->fd, errp);
+    return dev->adopted;
+}
+
 bool vfio_device_cpr_find(VFIODevice *dev, const char *id, GError **errp)
 {
-    g_autofree char *ids = NULL;
-    const DeviceRecord *record;
-
     dev->cpr_name = cpr_name(dev, id, false);
     dev->fd = dev->cpr_name ? cpr_find_fd(dev->cpr_name, 0) : -1;
     if (dev->fd < 0) { /* it is new */
         g_clear_pointer(&dev->cpr_name, g_free);
-        return true;
+        return !is_by_group(dev) ||
+               error_set(errp, "vfio %s: the old process has no such device", dev->name);
     }
-    ids = ids_name(dev);
-    record = cpr_find_data(ids, 0, sizeof(*record));
-    if (!record || !is_same(dev, dev->fd, errp)) {
-        if (!record) {
-            error_set(errp, "the old process does not say what it is bound to");
-        }
+    if (!adopt_device(dev, errp)) {
         g_prefix_error(errp, "vfio %s: ", dev->name ?: id);
         return false;
     }
-    dev->devid = record->devid;
-    dev->adopted = true;
     TRACE("vfio_cpr_find_device", "%s fd %d devid %u", dev->name, dev->fd, dev->devid);
     return true;
 }

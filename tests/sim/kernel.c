@@ -312,6 +312,8 @@ static int sim_fstat(int fd, struct stat *st)
     *st = (struct stat) { .st_mode = S_IFCHR };
     if (f->dev) {
         st->st_rdev = makedev(SIM_MAJOR, f->dev->wrong_minor ?: f->dev->minor);
+    } else if (f->group) {
+        st->st_rdev = makedev(0, sim_group_id(f->group));
     }
     return 0;
 }

@@ -1,227 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Live update on the simulated kernel.  One process plays both roles, one after the other: the old
- * one saves and stops, its descriptors are copied as a socket would, it ends; then the new one adopts
- * what there is.  What the kernel is asked in between is what counts.
- */
-#include "tests/unit/vfio-fixture.h"
-
-#include <fcntl.h>
-#include <poll.h>
-#include <string.h>
+/* Live update on the simulated kernel, of a device of iommufd's and of one of a group. */
+#include "tests/unit/cpr-fixture.h"
 
 #include "backends/iommufd.h"
-#include "core/machine.h"
-#include "migration/cpr-internal.h"
-#include "migration/vmstate.h"
-#include "util/error.h"
-#include "util/keyval.h"
-
-typedef struct Handover {
-    GByteArray *objects, *switchover, *states;
-    GArray *object_fds, *switchover_fds;
-} Handover;
-
-static const HostCalls *kernel;
-
-/* ---- the old process ---- */
-
-static GArray *copies_of(const GArray *fds)
-{
-    GArray *copies = g_array_new(FALSE, FALSE, sizeof(int));
-
-    for (guint i = 0; i < fds->len; i++) {
-        int copy = hostcalls->fcntl(g_array_index(fds, int, i), F_DUPFD_CLOEXEC, 0);
-
-        g_assert_cmpint(copy, >=, 0);
-        g_array_append_val(copies, copy);
-    }
-    return copies;
-}
-
-/* The part of guest memory that is no shared file's is no part of this. */
-static void all_memory_is_shared(void)
-{
-    FlatView *view = address_space_view(&address_space_memory);
-    const MemoryRange *r = flat_view_find(view, 2 * MiB);
-
-    if (r) {
-        memory_region_set_enabled((MemoryRegion *)r->mr, false);
-    }
-    flat_view_unref(view);
-}
-
-static PCIDevice *guest_with_msix(unsigned vectors)
-{
-    PCIDevice *dev;
-
-    setup();
-    dev = plug_ok("");
-    map_bar0(dev);
-    for (unsigned i = 0; i < vectors; i++) {
-        msix_entry(i, false);
-    }
-    cfg_write(dev, MSIX_CAP + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, 2);
-    g_assert_cmpuint(bindings->len, ==, vectors);
-    return dev;
-}
-
-static void save(Handover *h)
-{
-    g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
-
-    migration_parameters.mode = MIG_MODE_CPR_TRANSFER;
-    h->objects = g_byte_array_new();
-    cpr_save(h->objects, fds);
-    h->object_fds = copies_of(fds);
-}
-
-static void stop(Handover *h)
-{
-    g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
-    g_autoptr(GError) err = NULL;
-
-    h->switchover = g_byte_array_new();
-    h->states = g_byte_array_new();
-    g_assert_true(cpr_stop(h->switchover, fds, &err));
-    h->switchover_fds = copies_of(fds);
-    g_assert_true(vmstate_save_all(h->states, &err));
-}
-
-static void handover_free(Handover *h)
-{
-    GArray *fds[] = { h->object_fds, h->switchover_fds };
-
-    for (size_t i = 0; i < G_N_ELEMENTS(fds); i++) {
-        if (fds[i]) {
-            cpr_close_fds(fds[i]);
-            g_array_unref(fds[i]);
-        }
-    }
-    g_clear_pointer(&h->objects, g_byte_array_unref);
-    g_clear_pointer(&h->switchover, g_byte_array_unref);
-    g_clear_pointer(&h->states, g_byte_array_unref);
-}
-
-/* Nothing that would disturb the device; after the VM is whole again: but what brings it back. */
-static void assert_quiet(bool whole)
-{
-    static const char *const back[] = { "MAP_FILE", "KVM add" };
-    static const char *const disturbing[] = {
-        "BIND",  "ATTACH", "DETACH",   "IOAS_ALLOC", "HWPT_ALLOC", "IOAS_MAP",
-        "UNMAP", "RESET",  "SET_IRQS", "open",       "DESTROY",    "KVM",
-    };
-    g_autofree char *log = sim_take_log();
-    g_auto(GStrv) lines = g_strsplit(log, "\n", -1);
-
-    for (char **line = lines; *line; line++) {
-        for (size_t i = 0; i < G_N_ELEMENTS(disturbing); i++) {
-            if (strstr(*line, disturbing[i]) &&
-                !(whole && (strstr(*line, back[0]) || strstr(*line, back[1])))) {
-                g_error("asked the kernel for '%s'", *line);
-            }
-        }
-    }
-}
-
-/* The old process ends: it only closes. */
-static void end_of_old(PCIDevice *dev)
-{
-    g_autoptr(GError) err = NULL;
-
-    g_free(sim_take_log());
-    cpr_give_away();
-    device_destroy(DEVICE(dev));
-    g_assert_true(user_object_del("i0", &err));
-    assert_quiet(false);
-    hostcalls = kernel;
-}
-
-/* ---- the new one ---- */
-
-static void add_iommufd(void)
-{
-    g_autoptr(JsonObject) opts = keyval_parse("iommufd,id=i0,map-wait=on", "qom-type", NULL, NULL);
-    g_autoptr(GError) err = NULL;
-
-    g_assert_true(user_object_add(opts, &err));
-    g_assert_no_error(err);
-}
-
-/* The fixture's memory stays where it is. */
-static void take_memory(void)
-{
-    int fd = cpr_find_fd("memory-backend/ram", 0);
-
-    g_assert_cmpint(fd, >=, 0);
-    hostcalls->close(fd);
-    g_assert_nonnull(cpr_find_data("memory-backend/ram/size", 0, sizeof(uint64_t)));
-}
-
-static bool load(GByteArray *data, GArray *fds, GError **errp)
-{
-    return cpr_load(data->data, data->len, fds, errp);
-}
-
-static PCIDevice *begin_new(Handover *h)
-{
-    g_autoptr(GError) err = NULL;
-    PCIDevice *dev;
-
-    g_free(sim_take_log());
-    g_assert_true(load(h->objects, h->object_fds, &err));
-    add_iommufd();
-    take_memory();
-    dev = plug("", &err);
-    g_assert_no_error(err);
-    g_assert_true(cpr_check_all_taken(&err));
-    g_assert_no_error(err);
-    /* The machine's first reset, and the board's part of it. */
-    DEVICE_GET_CLASS(dev)->reset(DEVICE(dev));
-    cfg_write(dev, PCI_BASE_ADDRESS_0, 0xd0000000, 4);
-    cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
-    assert_quiet(false);
-    return dev;
-}
-
-static void finish_new(Handover *h)
-{
-    g_autoptr(GError) err = NULL;
-    bool ok;
-
-    g_assert_true(load(h->switchover, h->switchover_fds, &err));
-    ok = cpr_adopt(&err) && vmstate_load_all(h->states->data, h->states->len, true, &err);
-    g_assert_no_error(err);
-    g_assert_true(ok);
-    g_assert_true(cpr_check_all_taken(&err));
-    g_assert_no_error(err);
-    assert_quiet(false);
-    g_assert_cmpuint(bindings->len, ==, 0);
-    cpr_finish();
-    assert_quiet(true);
-    g_assert_cmphex(pci_get_word(sim->config + PCI_COMMAND), ==,
-                    PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-}
-
-static unsigned p2p_extents(void)
-{
-    const GArray *extents = sim_ioas(1);
-    unsigned n = 0;
-
-    for (guint i = 0; extents && i < extents->len; i++) {
-        const SimExtent *e = &g_array_index(extents, SimExtent, i);
-
-        n += e->peer && !e->dead;
-    }
-    return n;
-}
-
-static bool is_signalled(int fd)
-{
-    struct pollfd p = { fd, POLLIN, 0 };
-
-    return poll(&p, 1, 0) == 1;
-}
 
 /* ---- tests ---- */
 
@@ -235,12 +16,12 @@ static void test_msix(void)
     save(&h);
     stop(&h);
     g_assert_cmpuint(bindings->len, ==, 0);
-    g_assert_cmpuint(p2p_extents(), ==, 0);
+    g_assert_cmpuint(p2p_extents(), ==, by_group ? p2p : 0);
     g_assert_true(sim_fire(sim, 1)); /* while nobody takes it to the guest */
     end_of_old(dev);
     g_array_set_size(routes, 0);
 
-    dev = begin_new(&h);
+    dev = begin_new(&h, "");
     g_assert_false(bar0_mapped());
     finish_new(&h);
     g_assert_cmpuint(sim->resets, ==, 0);
@@ -272,7 +53,7 @@ static void test_masked(void)
     stop(&h);
     end_of_old(dev);
     g_array_set_size(routes, 0);
-    dev = begin_new(&h);
+    dev = begin_new(&h, "");
     finish_new(&h);
     g_assert_cmpuint(bindings->len, ==, 1);
     g_assert_cmpuint(mem_read(BAR0_AT + PBA_AT) & 3, ==, 2);
@@ -297,7 +78,7 @@ static void test_intx(void)
     stop(&h);
     g_assert_cmpuint(bindings->len, ==, 0);
     end_of_old(dev);
-    dev = begin_new(&h);
+    dev = begin_new(&h, "");
     finish_new(&h);
     g_assert_cmpuint(bindings->len, ==, 1);
     g_assert_cmpint(bound_to(GSI)->resample, ==, sim->unmask);
@@ -324,7 +105,7 @@ static void test_msi(void)
     stop(&h);
     end_of_old(dev);
     g_array_set_size(routes, 0);
-    dev = begin_new(&h);
+    dev = begin_new(&h, "");
     finish_new(&h);
     g_assert_cmpuint(bindings->len, ==, 2);
     g_assert_true(sim_fire(sim, 1));
@@ -409,7 +190,7 @@ static void test_new_fails(void)
         if (dev) { /* it does without, as without dma-bufs */
             device_destroy(DEVICE(dev));
         }
-        g_assert_true(user_object_del("i0", NULL));
+        del_iommufd();
         assert_quiet(false);
         hostcalls = kernel;
         handover_free(&h);
@@ -486,7 +267,7 @@ static void test_extents(void)
     g_assert_nonnull(strstr(err->message, "the old process has mapped 2 ranges"));
     assert_quiet(false);
     cpr_release();
-    g_assert_true(user_object_del("i0", NULL));
+    del_iommufd();
     hostcalls = kernel;
     handover_free(&h);
     memory_region_set_enabled(low, true);
@@ -527,6 +308,7 @@ static void test_check(void)
     PCIDevice *dev = guest_with_msix(1);
     g_autoptr(GError) err = NULL;
 
+    migration_parameters.mode = MIG_MODE_CPR_TRANSFER;
     g_assert_false(cpr_check(&err));
     g_assert_nonnull(strstr(err->message, "aux-ram-share=on"));
     g_clear_error(&err);
@@ -549,6 +331,7 @@ static void test_check_device(void)
     PCIDevice *dev;
 
     current_machine = &machine;
+    migration_parameters.mode = MIG_MODE_CPR_TRANSFER;
     setup();
     sim->mdev = true;
     dev = plug_ok("");
@@ -569,20 +352,19 @@ static void test_check_device(void)
 
 static void add(void)
 {
-    kernel = hostcalls;
-    all_memory_is_shared();
-    g_test_add_func("/cpr/msix", test_msix);
-    g_test_add_func("/cpr/masked", test_masked);
-    g_test_add_func("/cpr/msi", test_msi);
-    g_test_add_func("/cpr/intx", test_intx);
-    g_test_add_func("/cpr/undo", test_undo);
-    g_test_add_func("/cpr/stop-fails", test_stop_fails);
-    g_test_add_func("/cpr/new-fails", test_new_fails);
-    g_test_add_func("/cpr/misfit", test_misfit);
-    g_test_add_func("/cpr/extents", test_extents);
-    g_test_add_func("/cpr/message", test_message);
+    cpr_fixture_begin();
     g_test_add_func("/cpr/check", test_check);
     g_test_add_func("/cpr/check-device", test_check_device);
+    cpr_test_add("msix", test_msix);
+    cpr_test_add("masked", test_masked);
+    cpr_test_add("msi", test_msi);
+    cpr_test_add("intx", test_intx);
+    cpr_test_add("undo", test_undo);
+    cpr_test_add("stop-fails", test_stop_fails);
+    cpr_test_add("new-fails", test_new_fails);
+    g_test_add_func("/cpr/misfit", test_misfit);
+    cpr_test_add("extents", test_extents);
+    cpr_test_add("message", test_message);
 }
 
 int main(int argc, char **argv)
