@@ -481,6 +481,22 @@ static bool devices_ready(void)
 
 /* ---- the phases ---- */
 
+static bool stop_vm(GError **errp)
+{
+    m.was_running = run_state_is_running();
+    m.old_state = run_state();
+    m.stopped = g_get_monotonic_time();
+    g_atomic_int_set(&m.urgent, 1);
+    vm_stop(RUN_STATE_FINISH_MIGRATE);
+    return !stopping(NULL) || stopped_error(errp);
+}
+
+/* Nothing is sent of a VM that runs. */
+static bool is_reboot(void)
+{
+    return migration_mode() == MIG_MODE_CPR_REBOOT;
+}
+
 static bool setup(GError **errp)
 {
     const char *reason = migration_blocker(migration_mode());
@@ -488,13 +504,16 @@ static bool setup(GError **errp)
     if (reason) {
         return error_set(errp, "%s", reason);
     }
+    if (is_reboot() && !stop_vm(errp)) {
+        return false;
+    }
     if (m.cpr) {
         cpr_begin();
         m.sections = g_ptr_array_new();
         return true;
     }
     m.sections = migration_sections_take();
-    if (!ram_save_setup(errp)) {
+    if (!ram_save_setup(is_reboot(), errp)) {
         return false;
     }
     for (guint i = 0; i < m.sections->len; i++) {
@@ -514,7 +533,7 @@ static bool send_machine(GError **errp)
     g_autofree char *text = NULL;
 
     machine_lock();
-    text = migration_machine_describe(m.sections);
+    text = migration_machine_describe(m.sections, ram_save_files());
     machine_unlock();
     return stream_send(m.streams[0], RECORD_MACHINE, 0, text, strlen(text), NULL, 0, errp);
 }
@@ -571,12 +590,11 @@ static bool precopy(GError **errp)
     return true;
 }
 
-static bool stop_vm(GError **errp)
+static bool begin_switchover(GError **errp)
 {
-    m.was_running = run_state_is_running();
-    m.old_state = run_state();
-    m.stopped = g_get_monotonic_time();
-    vm_stop(RUN_STATE_FINISH_MIGRATE);
+    if (!m.stopped && !stop_vm(errp)) {
+        return false;
+    }
     m.precopy_bytes = bytes_sent();
     if (!m.cpr) {
         ram_save_sync();
@@ -599,7 +617,7 @@ static bool save_states(GError **errp)
     ShutdownCause reset, shutdown;
 
     system_requests_take(&reset, &shutdown);
-    m.end = (EndRecord) { m.was_running, reset, shutdown };
+    m.end = (EndRecord) { m.was_running, reset, shutdown, ram_files_sum(ram_save_files()) };
     m.states = g_byte_array_new();
     return vmstate_save_all(m.states, errp) &&
            (m.states->len <= RECORD_MAX ||
@@ -668,9 +686,8 @@ static bool hand_over(GError **errp)
 
 static bool switchover(GError **errp)
 {
-    g_atomic_int_set(&m.urgent, 1);
     migration_throttle_end();
-    if (!migration_main_call(stop_vm, errp)) {
+    if (!migration_main_call(begin_switchover, errp)) {
         return false;
     }
     if (migration_capability(MIG_CAP_PAUSE_BEFORE_SWITCHOVER)) {
