@@ -617,13 +617,16 @@ static bool save_states(GError **errp)
     ShutdownCause reset, shutdown;
 
     system_requests_take(&reset, &shutdown);
-    m.end = (EndRecord) { m.was_running, reset, shutdown, ram_files_sum(ram_save_files()) };
+    m.end = (EndRecord) { m.was_running, reset, shutdown };
     m.states = g_byte_array_new();
-    return vmstate_save_all(m.states, errp) &&
-           (m.states->len <= RECORD_MAX ||
-            error_set(errp,
-                      "the states of the machine are %u bytes, more than a stream has place for",
-                      m.states->len));
+    if (!vmstate_save_all(m.states, errp)) {
+        return false;
+    }
+    m.end.kept = ram_files_sum(ram_save_files());
+    return m.states->len <= RECORD_MAX ||
+           error_set(errp,
+                     "the states of the machine are %u bytes, more than a stream has place for",
+                     m.states->len);
 }
 
 /* The user has something to do between the last guest instruction and the last device state. */

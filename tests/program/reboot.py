@@ -7,6 +7,7 @@ refused."""
 import os
 import shutil
 import socket
+import struct
 import sys
 import tempfile
 
@@ -17,6 +18,8 @@ program = sys.argv[1]
 folder = tempfile.TemporaryDirectory(prefix="viaduct-reboot-")
 PAGES = [0, 1, 300, 700, 4095]
 MIB = 1 << 20
+HEADER = struct.Struct("<IHHIIQ")  # of a record: magic, type, section, length, zero, sum
+RAM = 3
 
 
 def expect(what, got, wanted):
@@ -190,6 +193,29 @@ def test_misfits():
     refused(differs, *memory("one"))
     shutil.copy(path("kept"), path("one"))
     finish(restored(f"file:{path('misfit')}", *memory("one")))
+
+
+def records(name):
+    """(type, all of it) of each record of a stream."""
+    with open(path(name), "rb") as file:
+        while head := file.read(HEADER.size):
+            fields = HEADER.unpack(head)
+            yield fields[1], head + file.read(fields[3])
+
+
+def test_spliced():
+    """A stream that keeps memory in its file and sends it all the same."""
+    for name, ignore in ("kept", True), ("misfit", False):
+        vm = start(*memory("spliced"))
+        fill(vm)
+        set_up(vm, ignore=ignore)
+        save(vm, f"file:{path(name)}")
+        finish(vm)
+    pages = [data for kind, data in records("misfit") if kind == RAM]
+    kept = [data for _, data in records("kept")]
+    with open(path("misfit"), "wb") as file:
+        file.write(b"".join([*kept[:2], pages[0], *kept[2:]]))
+    refused("a record of RAM block 'm', which stays in its file", *memory("spliced"))
 
 
 def test_failure():
