@@ -9,21 +9,26 @@
 #include "migration/options.h"
 #include "stream.h"
 
-/* ---- migration.c ---- */
+/* ---- main-call.c ---- */
 
 /*
  * Runs the function in the main thread, machine lock held, and waits for it: what changes the run
  * state or devices must not come in between two steps of the main loop.  Of threads of ours only.
  */
 bool migration_main_call(bool (*fn)(GError **errp), GError **errp);
+
+/* ---- rate.c ---- */
+
 /* Before @bytes are sent: waits as long as max-bandwidth wants. */
 void migration_rate_limit(uint64_t bytes);
 
+/* ---- control.c ---- */
+
 /* The address that QMP's arguments tell, which are one or the other. */
 MigrationAddress *migration_main_address(const char *uri, JsonArray *channels, GError **errp);
-/* What query-migrate says of a source. */
-void migration_source_query(JsonObject *o);
 void migration_source_shutdown(void);
+
+/* ---- migration.c ---- */
 
 /* What the main channel begins with. */
 typedef struct Hello {
