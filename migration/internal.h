@@ -127,9 +127,9 @@ bool migration_machine_check(const char *theirs, GPtrArray *sections, GError **e
 
 /* ---- ram.c: guest memory ---- */
 
-typedef struct RAMStats { /* as query-migrate names them; atomic */
-    uint64_t duplicate, normal, dirty_sync_count, dirty_pages_rate, total;
-    uint64_t remaining; /* bytes */
+typedef struct RAMStats { /* as query-migrate names them */
+    _Atomic uint64_t duplicate, normal, dirty_sync_count, dirty_pages_rate, total;
+    _Atomic uint64_t remaining; /* bytes */
 } RAMStats;
 
 extern RAMStats ram_stats;

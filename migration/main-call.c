@@ -14,8 +14,11 @@ static GCond call_done;
 static gboolean run_main_call(gpointer opaque)
 {
     MainCall *call = opaque;
-    bool ok = call->fn(&call->err);
+    bool ok;
 
+    g_mutex_lock(&call_lock); /* what the caller has done before is seen from here on */
+    g_mutex_unlock(&call_lock);
+    ok = call->fn(&call->err);
     g_mutex_lock(&call_lock);
     call->ok = ok;
     call->done = true;
@@ -31,8 +34,8 @@ bool migration_main_call(bool (*fn)(GError **errp), GError **errp)
 
     g_source_set_priority(source, G_PRIORITY_HIGH);
     g_source_set_callback(source, run_main_call, &call, NULL);
-    g_source_attach(source, NULL);
     g_mutex_lock(&call_lock);
+    g_source_attach(source, NULL);
     while (!call.done) {
         g_cond_wait(&call_done, &call_lock);
     }

@@ -271,7 +271,6 @@ static bool finish(GError **errp)
     bool done = outgoing.over;
 
     outgoing.ended = g_get_monotonic_time();
-    outgoing.sent = source_bytes_sent();
     ram_save_cleanup();
     if (outgoing.sections && !done) {
         migration_sections_release(g_steal_pointer(&outgoing.sections));
@@ -300,10 +299,7 @@ static bool finish(GError **errp)
         migration_set_status(outgoing.cancelled ? MIGRATION_STATUS_CANCELLED
                                                 : MIGRATION_STATUS_FAILED);
     }
-    for (unsigned i = 0; i < outgoing.nr_streams; i++) {
-        stream_free(g_steal_pointer(&outgoing.streams[i]));
-    }
-    outgoing.nr_streams = 0;
+    source_disconnect();
     g_clear_pointer(&outgoing.states, g_byte_array_unref);
     outgoing.finished = true;
     return true;

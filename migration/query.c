@@ -11,7 +11,7 @@ static int64_t ms(int64_t from, int64_t to)
 static JsonObject *query_ram(void)
 {
     JsonObject *ram = json_object_new();
-    uint64_t sent = outgoing.nr_streams ? source_bytes_sent() : outgoing.sent;
+    uint64_t sent = source_bytes_sent();
     int64_t end = outgoing.ended ?: g_get_monotonic_time();
     double took = MAX(end - outgoing.setup_done, 1);
     const struct {
@@ -53,25 +53,32 @@ static void source_query(JsonObject *o)
 {
     MigrationStatus status = migration_status();
     int64_t now = g_get_monotonic_time();
+    uint64_t bandwidth = outgoing.bandwidth;
+    bool over;
 
     if (!outgoing.started) {
         return;
     }
+    g_mutex_lock(&outgoing.lock);
+    over = outgoing.over;
+    if (outgoing.err) {
+        json_object_set_string_member(o, "error-desc", outgoing.err->message);
+    }
+    g_mutex_unlock(&outgoing.lock);
     json_object_set_int_member(o, "total-time", ms(outgoing.started, outgoing.ended ?: now));
     if (outgoing.setup_done) {
         json_object_set_int_member(o, "setup-time", ms(outgoing.started, outgoing.setup_done));
     }
-    if (outgoing.over && outgoing.ended) {
+    if (over && outgoing.ended) {
         json_object_set_int_member(o, "downtime", ms(outgoing.stopped, outgoing.ended));
     } else if (moves(status)) {
         json_object_set_int_member(o, "expected-downtime",
-                                   outgoing.bandwidth
-                                       ? (gint64)(outgoing.pending * 1000.0 / outgoing.bandwidth)
-                                       : (gint64)migration_downtime_limit());
+                                   bandwidth ? (gint64)(outgoing.unsent * 1000.0 / bandwidth)
+                                             : (gint64)migration_downtime_limit());
     }
-    if (moves(status) || outgoing.over) {
+    if (moves(status) || over) {
         json_object_set_object_member(o, "ram", query_ram());
-        json_object_set_int_member(o, "remaining", (gint64)(outgoing.over ? 0 : outgoing.pending));
+        json_object_set_int_member(o, "remaining", (gint64)(over ? 0 : outgoing.unsent));
     }
     if (outgoing.section_bytes || (outgoing.sections && outgoing.sections->len)) {
         JsonObject *vfio = json_object_new();
@@ -79,11 +86,6 @@ static void source_query(JsonObject *o)
         json_object_set_int_member(vfio, "transferred", (gint64)outgoing.section_bytes);
         json_object_set_object_member(o, "vfio", vfio);
     }
-    g_mutex_lock(&outgoing.lock);
-    if (outgoing.err) {
-        json_object_set_string_member(o, "error-desc", outgoing.err->message);
-    }
-    g_mutex_unlock(&outgoing.lock);
 }
 
 JsonObject *migration_query(void)

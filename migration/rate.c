@@ -28,10 +28,13 @@ void migration_rate_limit(uint64_t bytes)
 
 uint64_t source_bytes_sent(void)
 {
-    uint64_t n = 0;
+    uint64_t n;
 
+    g_mutex_lock(&outgoing.lock);
+    n = outgoing.sent;
     for (unsigned i = 0; i < outgoing.nr_streams; i++) {
-        n += __atomic_load_n(&outgoing.streams[i]->sent, __ATOMIC_RELAXED);
+        n += outgoing.streams[i]->sent;
     }
+    g_mutex_unlock(&outgoing.lock);
     return n;
 }

@@ -79,6 +79,21 @@ static bool take_answer(Stream *s, GByteArray *buf, GError **errp)
     return error_set(errp, "the destination sent a record '%s'", record_name(s->record.type));
 }
 
+void source_disconnect(void)
+{
+    uint64_t sent = source_bytes_sent();
+    unsigned n;
+
+    g_mutex_lock(&outgoing.lock);
+    outgoing.sent = sent;
+    n = outgoing.nr_streams;
+    outgoing.nr_streams = 0; /* nobody sees them any more */
+    g_mutex_unlock(&outgoing.lock);
+    for (unsigned i = 0; i < n; i++) {
+        stream_free(g_steal_pointer(&outgoing.streams[i]));
+    }
+}
+
 void *source_reader(void *opaque)
 {
     g_autoptr(GByteArray) buf = g_byte_array_new();

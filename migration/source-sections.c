@@ -13,7 +13,7 @@ bool migration_send(MigrationSection *s, const void *head, size_t head_len, cons
         return error_set(errp, "%s: a piece of %zu bytes is too large", s->id, head_len + len);
     }
     migration_rate_limit(head_len + len);
-    __atomic_fetch_add(&outgoing.section_bytes, head_len + len, __ATOMIC_RELAXED);
+    outgoing.section_bytes += head_len + len;
     s->sent += head_len + len;
     return stream_send(s->stream, RECORD_SECTION, s->index, head, head_len, data, len, errp);
 }
@@ -130,7 +130,7 @@ uint64_t source_pending(bool exact)
         n += MIN(s->pending.precopy, UINT64_MAX / 4) + MIN(s->pending.stopcopy, UINT64_MAX / 4);
         n = MIN(n, UINT64_MAX / 2);
     }
-    outgoing.pending = n;
+    outgoing.unsent = n;
     return n;
 }
 

@@ -23,10 +23,13 @@ typedef struct MigrationSource {
     bool over; /* the destination was told to go, or the stream is complete */
     Stream *streams[1 + MULTIFD_MAX];
     unsigned nr_streams;
+    uint64_t sent; /* bytes, by streams that are closed */
     MigrationChannel *cpr_channel;
     GThread *reader; /* of the way back */
-    gint stop;       /* atomic: err or cancelled is set */
-    gint urgent;     /* atomic: the VM stands still, max-bandwidth does not count */
+    int64_t window;  /* of the rate limit */
+    uint64_t window_bytes;
+    gint stop;   /* atomic: err or cancelled is set */
+    gint urgent; /* atomic: the VM stands still, max-bandwidth does not count */
     /* Machine lock. */
     GPtrArray *sections;
     bool was_running;
@@ -35,14 +38,13 @@ typedef struct MigrationSource {
     bool finished; /* the thread is about to end */
     GByteArray *states;
     EndRecord end;
-    /* For query-migrate; atomic, us. */
-    int64_t started, setup_done, stopped, ended;
-    uint64_t bandwidth; /* bytes/s, measured */
-    uint64_t pending;   /* bytes, of all, when it was last asked */
-    uint64_t section_bytes, precopy_bytes, sent;
-    /* rate limit: lock */
-    int64_t window;
-    uint64_t window_bytes;
+    int64_t started, stopped, ended; /* us */
+    uint64_t precopy_bytes;
+    /* Of the threads, for query-migrate, too. */
+    _Atomic int64_t setup_done; /* us */
+    _Atomic uint64_t bandwidth; /* bytes/s, measured */
+    _Atomic uint64_t unsent;    /* bytes, of all, when it was last asked */
+    _Atomic uint64_t section_bytes;
 } MigrationSource;
 
 extern MigrationSource outgoing;
@@ -69,6 +71,8 @@ bool source_connect(GError **errp);
 bool source_is_duplex(void);
 /* Thread: what it answers. */
 void *source_reader(void *opaque);
+/* The threads are done: closes them. */
+void source_disconnect(void);
 
 /* ---- source-sections.c: devices, each in a thread, beside a pass over RAM in this one ---- */
 
@@ -83,6 +87,7 @@ bool source_devices_ready(void);
 
 /* ---- rate.c ---- */
 
+/* Over all channels; any thread. */
 uint64_t source_bytes_sent(void);
 
 /* ---- migration.c ---- */
