@@ -571,6 +571,16 @@ void migration_incoming_autostart(bool on)
     in.autostart = on;
 }
 
+bool migration_is_receiving(void)
+{
+    return in.sections;
+}
+
+bool migration_incoming_is_listening(void)
+{
+    return in.listener;
+}
+
 void migration_incoming_query(JsonObject *o)
 {
     if (in.listener) {

@@ -62,6 +62,8 @@ unsigned migration_throttle_percentage(void);
 /* ---- incoming.c ---- */
 
 void migration_incoming_query(JsonObject *o);
+/* A source may still connect, or one has. */
+bool migration_incoming_is_listening(void);
 void migration_incoming_shutdown(void);
 
 /* ---- status.c ---- */

@@ -109,6 +109,12 @@ JsonObject *migration_query(void)
     return o;
 }
 
+bool migration_needs_object(const char *id)
+{
+    return (migration_is_running() || migration_incoming_is_listening()) &&
+           g_str_equal(id, migration_parameters.tls_creds);
+}
+
 void migration_shutdown(void)
 {
     migration_source_shutdown();

@@ -111,6 +111,8 @@ void migration_dirty_source_del(const MigrationDirtySource *source);
 
 /* A migration of ours is under way, as source: devices may neither come nor go.  Locked. */
 bool migration_is_running(void);
+/* The same as destination: the source has come, and its machine is compared with ours.  Locked. */
+bool migration_is_receiving(void);
 /* -incoming: this process waits for the state of another; nothing may be reset or loaded. */
 bool migration_is_incoming(void);
 /* Of the migration that is under way or was configured last. */
