@@ -2,7 +2,7 @@
 /*
  * Live migration, as a device sees it: what it registers when its state is too large, or changes too
  * long, for a vmstate; who blocks migration, and who knows of dirty pages.  The core owns phases and
- * time (migration/migration.c); a user drives it by QMP (migration/qmp.h).
+ * time (migration/migration.c); a user drives it by QMP (migration/control.h).
  *
  * Source:       setup, then iterate in turns while the VM runs; the VM stops (notifiers of
  *               core/runstate.h: RUN_STATE_FINISH_MIGRATE); complete; cleanup
