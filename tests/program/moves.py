@@ -28,7 +28,7 @@ def start(minor, *args, more="", count=1, kind="mover"):
     devices = tuple((kind, minor + i, 0) for i in range(count))
     cards = [word for i in range(count)
              for word in card(f"d{i}", minor + i, f",addr={SLOT + i}.0,migration-events=on{more}")]
-    vm = VM(program, devices, [*IOMMUFD, *cards, *args])
+    vm = VM(program, devices, ["-smp", "2", *IOMMUFD, *cards, *args])
     vm.greet()
     return vm
 
