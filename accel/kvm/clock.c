@@ -29,6 +29,7 @@
 
 #define MSR_IA32_TSC  0x10
 #define READINGS      3
+#define NS_A_SECOND   INT64_C(1000000000)
 #define TOLERANCE_PPM 250 /* frequencies so near count as one: what NTP can put right */
 
 static struct {
@@ -45,7 +46,7 @@ static int64_t clock_ns(clockid_t clock)
     struct timespec now;
 
     clock_gettime(clock, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+    return now.tv_sec * NS_A_SECOND + now.tv_nsec;
 }
 
 static int64_t monotonic_ns(void)
@@ -159,7 +160,25 @@ static bool read_clock(uint64_t *value)
 /* Of the TSC, in @ns. */
 static uint64_t ticks(int64_t ns)
 {
-    return (uint64_t)((double)ns * clocks.tsc_khz / 1e6);
+    return (uint64_t)(int64_t)((double)ns * clocks.tsc_khz / 1e6);
+}
+
+/*
+ * The TSC at the moment at which kvmclock says @clock.  KVM tells both of one moment, so however long
+ * this thread is put aside, one is not wrong by the other.  False: it cannot, or the TSC is scaled.
+ */
+static bool tsc_at_clock(uint64_t clock, uint64_t *tsc)
+{
+    struct kvm_clock_data data = { 0 };
+    uint64_t offset, after;
+
+    if (kvm_vm_ioctl(KVM_GET_CLOCK, &data) < 0 || !(data.flags & KVM_CLOCK_HOST_TSC) ||
+        !tsc_offset(x86_cpu(0), false, &offset) || !read_tsc(&after) ||
+        after - (data.host_tsc + offset) > ticks(NS_A_SECOND)) {
+        return false;
+    }
+    *tsc = data.host_tsc + offset + ticks((int64_t)(clock - data.clock));
+    return true;
 }
 
 /* Both as they were at @when (monotonic ns). */
@@ -168,27 +187,36 @@ static bool get_clocks(int64_t when, GError **errp)
     int64_t at;
 
     clocks.tsc_khz = tsc_khz(x86_cpu(0));
-    if (!read_at(read_tsc, &clocks.tsc, &at)) {
-        return error_set(errp, "CPU 0: KVM cannot tell its time stamp counter");
-    }
-    clocks.tsc -= at > when ? ticks(at - when) : 0;
     if (!read_at(read_clock, &clocks.clock, &at)) {
         return error_set(errp, "kvmclock: cannot get its time");
     }
     clocks.clock -= at > when ? (uint64_t)(at - when) : 0;
+    if (tsc_at_clock(clocks.clock, &clocks.tsc)) {
+        return true;
+    }
+    if (!read_at(read_tsc, &clocks.tsc, &at)) {
+        return error_set(errp, "CPU 0: KVM cannot tell its time stamp counter");
+    }
+    clocks.tsc -= at > when ? ticks(at - when) : 0;
     return true;
 }
 
-/* All go on from where the first one was to be at @when: the same step back for each. */
+/*
+ * All go on from where the first one was to be at @when, which kvmclock does already: the same step
+ * back for each.
+ */
 static void wind_back(int64_t when)
 {
     uint64_t now, offset, step;
     int64_t at;
 
-    if (!read_at(read_tsc, &now, &at)) {
+    if (tsc_at_clock(clocks.clock, &now)) {
+        step = clocks.tsc - now;
+    } else if (read_at(read_tsc, &now, &at)) {
+        step = clocks.tsc + ticks(at - when) - now;
+    } else {
         return;
     }
-    step = clocks.tsc + ticks(at - when) - now;
     for (unsigned i = 0; i < cpus->len; i++) {
         if (tsc_offset(x86_cpu(i), false, &offset)) {
             offset += step;
