@@ -1,55 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Live update on the simulated kernel.  One process plays both roles, one after the other: the old
- * one saves and stops, its descriptors are copied as a socket would, it ends; then the new one adopts
- * what there is.  What the kernel is asked in between is what counts.
- */
-#include "tests/unit/vfio-fixture.h"
+/* Live update on the simulated kernel: what the kernel is asked in between is what counts. */
+#include "tests/unit/cpr-fixture.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 
 #include "backends/iommufd.h"
 #include "core/machine.h"
-#include "migration/cpr-internal.h"
 #include "migration/vmstate.h"
 #include "util/error.h"
-#include "util/keyval.h"
-
-typedef struct Handover {
-    GByteArray *objects, *switchover, *states;
-    GArray *object_fds, *switchover_fds;
-} Handover;
-
-static const HostCalls *kernel;
 
 /* ---- the old process ---- */
-
-static GArray *copies_of(const GArray *fds)
-{
-    GArray *copies = g_array_new(FALSE, FALSE, sizeof(int));
-
-    for (guint i = 0; i < fds->len; i++) {
-        int copy = hostcalls->fcntl(g_array_index(fds, int, i), F_DUPFD_CLOEXEC, 0);
-
-        g_assert_cmpint(copy, >=, 0);
-        g_array_append_val(copies, copy);
-    }
-    return copies;
-}
-
-/* The part of guest memory that is no shared file's is no part of this. */
-static void all_memory_is_shared(void)
-{
-    FlatView *view = address_space_view(&address_space_memory);
-    const MemoryRange *r = flat_view_find(view, 2 * MiB);
-
-    if (r) {
-        memory_region_set_enabled((MemoryRegion *)r->mr, false);
-    }
-    flat_view_unref(view);
-}
 
 static PCIDevice *guest_with_msix(unsigned vectors)
 {
@@ -64,43 +25,6 @@ static PCIDevice *guest_with_msix(unsigned vectors)
     cfg_write(dev, MSIX_CAP + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, 2);
     g_assert_cmpuint(bindings->len, ==, vectors);
     return dev;
-}
-
-static void save(Handover *h)
-{
-    g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
-
-    migration_parameters.mode = MIG_MODE_CPR_TRANSFER;
-    h->objects = g_byte_array_new();
-    cpr_save(h->objects, fds);
-    h->object_fds = copies_of(fds);
-}
-
-static void stop(Handover *h)
-{
-    g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
-    g_autoptr(GError) err = NULL;
-
-    h->switchover = g_byte_array_new();
-    h->states = g_byte_array_new();
-    g_assert_true(cpr_stop(h->switchover, fds, &err));
-    h->switchover_fds = copies_of(fds);
-    g_assert_true(vmstate_save_all(h->states, &err));
-}
-
-static void handover_free(Handover *h)
-{
-    GArray *fds[] = { h->object_fds, h->switchover_fds };
-
-    for (size_t i = 0; i < G_N_ELEMENTS(fds); i++) {
-        if (fds[i]) {
-            cpr_close_fds(fds[i]);
-            g_array_unref(fds[i]);
-        }
-    }
-    g_clear_pointer(&h->objects, g_byte_array_unref);
-    g_clear_pointer(&h->switchover, g_byte_array_unref);
-    g_clear_pointer(&h->states, g_byte_array_unref);
 }
 
 /* Nothing that would disturb the device; after the VM is whole again: but what brings it back. */
@@ -124,28 +48,31 @@ static void assert_quiet(bool whole)
     }
 }
 
-/* The old process ends: it only closes. */
+/* It ends, having handed over all. */
 static void end_of_old(PCIDevice *dev)
 {
-    g_autoptr(GError) err = NULL;
-
     g_free(sim_take_log());
-    cpr_give_away();
-    device_destroy(DEVICE(dev));
-    g_assert_true(user_object_del("i0", &err));
+    old_ends(dev);
     assert_quiet(false);
-    hostcalls = kernel;
+    kernel_again();
+}
+
+/* All that the old process does. */
+static void let_go(PCIDevice *dev, Handover *h)
+{
+    handover_save(h);
+    handover_stop(h);
+    end_of_old(dev);
 }
 
 /* ---- the new one ---- */
 
-static void add_iommufd(void)
+/* It closes, and nothing else. */
+static void new_fails(Handover *h, PCIDevice *dev)
 {
-    g_autoptr(JsonObject) opts = keyval_parse("iommufd,id=i0,map-wait=on", "qom-type", NULL, NULL);
-    g_autoptr(GError) err = NULL;
-
-    g_assert_true(user_object_add(opts, &err));
-    g_assert_no_error(err);
+    new_closes(dev);
+    assert_quiet(false);
+    handover_end(h);
 }
 
 /* The fixture's memory stays where it is. */
@@ -170,7 +97,7 @@ static PCIDevice *begin_new(Handover *h)
 
     g_free(sim_take_log());
     g_assert_true(load(h->objects, h->object_fds, &err));
-    add_iommufd();
+    g_assert_true(add_iommufd(&err));
     take_memory();
     dev = plug("", &err);
     g_assert_no_error(err);
@@ -203,19 +130,6 @@ static void finish_new(Handover *h)
                     PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }
 
-static unsigned p2p_extents(void)
-{
-    const GArray *extents = sim_ioas(1);
-    unsigned n = 0;
-
-    for (guint i = 0; extents && i < extents->len; i++) {
-        const SimExtent *e = &g_array_index(extents, SimExtent, i);
-
-        n += e->peer && !e->dead;
-    }
-    return n;
-}
-
 static bool is_signalled(int fd)
 {
     struct pollfd p = { fd, POLLIN, 0 };
@@ -232,13 +146,12 @@ static void test_msix(void)
     Handover h = { 0 };
 
     g_assert_cmpuint(p2p, >, 0);
-    save(&h);
-    stop(&h);
+    handover_save(&h);
+    handover_stop(&h);
     g_assert_cmpuint(bindings->len, ==, 0);
     g_assert_cmpuint(p2p_extents(), ==, 0);
     g_assert_true(sim_fire(sim, 1)); /* while nobody takes it to the guest */
     end_of_old(dev);
-    g_array_set_size(routes, 0);
 
     dev = begin_new(&h);
     g_assert_false(bar0_mapped());
@@ -268,10 +181,7 @@ static void test_masked(void)
 
     msix_entry(1, true);
     g_assert_true(sim_fire(sim, 1));
-    save(&h);
-    stop(&h);
-    end_of_old(dev);
-    g_array_set_size(routes, 0);
+    let_go(dev, &h);
     dev = begin_new(&h);
     finish_new(&h);
     g_assert_cmpuint(bindings->len, ==, 1);
@@ -293,10 +203,8 @@ static void test_intx(void)
     dev = plug_ok("");
     map_bar0(dev);
     g_assert_cmpuint(bindings->len, ==, 1);
-    save(&h);
-    stop(&h);
+    let_go(dev, &h);
     g_assert_cmpuint(bindings->len, ==, 0);
-    end_of_old(dev);
     dev = begin_new(&h);
     finish_new(&h);
     g_assert_cmpuint(bindings->len, ==, 1);
@@ -320,10 +228,7 @@ static void test_msi(void)
     cfg_write(dev, MSI_CAP + PCI_MSI_DATA_64, 0x40, 2);
     cfg_write(dev, MSI_CAP + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE | 1 << 4, 2);
     g_assert_cmpuint(bindings->len, ==, 2);
-    save(&h);
-    stop(&h);
-    end_of_old(dev);
-    g_array_set_size(routes, 0);
+    let_go(dev, &h);
     dev = begin_new(&h);
     finish_new(&h);
     g_assert_cmpuint(bindings->len, ==, 2);
@@ -342,9 +247,9 @@ static void test_undo(void)
     for (unsigned i = 0; i < 3; i++) {
         Handover h = { 0 };
 
-        save(&h);
+        handover_save(&h);
         if (i) {
-            stop(&h);
+            handover_stop(&h);
         }
         g_free(sim_take_log());
         cpr_undo();
@@ -368,7 +273,7 @@ static void test_stop_fails(void)
         g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
         Handover h = { 0 };
 
-        save(&h);
+        handover_save(&h);
         sim_fail(n);
         cpr_stop(data, fds, NULL);
         cpr_undo();
@@ -391,12 +296,9 @@ static void test_new_fails(void)
         g_autoptr(GError) err = NULL;
         Handover h = { 0 };
 
-        save(&h);
-        stop(&h);
-        end_of_old(dev);
-        g_array_set_size(routes, 0);
+        let_go(dev, &h);
         g_assert_true(load(h.objects, h.object_fds, NULL));
-        add_iommufd();
+        g_assert_true(add_iommufd(NULL));
         take_memory();
         g_free(sim_take_log());
         sim_fail(n);
@@ -405,17 +307,7 @@ static void test_new_fails(void)
         sim_fail(0);
         g_assert_true(dev || err);
         g_assert_true(failed || dev);
-        cpr_release();
-        if (dev) { /* it does without, as without dma-bufs */
-            device_destroy(DEVICE(dev));
-        }
-        g_assert_true(user_object_del("i0", NULL));
-        assert_quiet(false);
-        hostcalls = kernel;
-        handover_free(&h);
-        add_iommufd();
-        g_assert_cmpuint(sim_open_things(), ==, 0);
-        sim_device_free(sim);
+        new_fails(&h, dev); /* it may have done without something, as without dma-bufs */
     }
 }
 
@@ -434,10 +326,7 @@ static void test_misfit(void)
         g_autoptr(GError) err = NULL;
         Handover h = { 0 };
 
-        save(&h);
-        stop(&h);
-        end_of_old(dev);
-        g_array_set_size(routes, 0);
+        let_go(dev, &h);
         g_assert_true(load(h.objects, h.object_fds, &err));
         take_memory();
         if (misfits[i].more) {
@@ -448,12 +337,7 @@ static void test_misfit(void)
         g_assert_false(cpr_check_all_taken(&err));
         g_test_message("%s", err->message);
         g_assert_nonnull(strstr(err->message, misfits[i].why));
-        cpr_release();
-        hostcalls = kernel;
-        handover_free(&h);
-        add_iommufd();
-        g_assert_cmpuint(sim_open_things(), ==, 0);
-        sim_device_free(sim);
+        new_fails(&h, NULL);
     }
 }
 
@@ -467,10 +351,7 @@ static void test_extents(void)
     g_autoptr(GError) err = NULL;
     Handover h = { 0 };
 
-    save(&h);
-    stop(&h);
-    end_of_old(dev);
-    g_array_set_size(routes, 0);
+    let_go(dev, &h);
     view = address_space_view(&address_space_memory);
     r = flat_view_find(view, 0);
     low = (MemoryRegion *)r->mr;
@@ -478,21 +359,14 @@ static void test_extents(void)
     memory_region_set_enabled(low, false);
 
     g_assert_true(load(h.objects, h.object_fds, &err));
-    add_iommufd();
+    g_assert_true(add_iommufd(&err));
     take_memory();
     g_free(sim_take_log());
     g_assert_null(plug("", &err));
     g_test_message("%s", err->message);
     g_assert_nonnull(strstr(err->message, "the old process has mapped 2 ranges"));
-    assert_quiet(false);
-    cpr_release();
-    g_assert_true(user_object_del("i0", NULL));
-    hostcalls = kernel;
-    handover_free(&h);
+    new_fails(&h, NULL);
     memory_region_set_enabled(low, true);
-    add_iommufd();
-    g_assert_cmpuint(sim_open_things(), ==, 0);
-    sim_device_free(sim);
 }
 
 /* Whatever byte of a message is another, or missing, is found. */
@@ -501,7 +375,7 @@ static void test_message(void)
     PCIDevice *dev = guest_with_msix(2);
     Handover h = { 0 };
 
-    save(&h);
+    handover_save(&h);
     for (guint i = 0; i < 2 * h.objects->len; i++) {
         g_autoptr(GByteArray) data = g_byte_array_new();
         g_autoptr(GArray) fds = copies_of(h.object_fds);
@@ -569,8 +443,7 @@ static void test_check_device(void)
 
 static void add(void)
 {
-    kernel = hostcalls;
-    all_memory_is_shared();
+    cpr_fixture_begin();
     g_test_add_func("/cpr/msix", test_msix);
     g_test_add_func("/cpr/masked", test_masked);
     g_test_add_func("/cpr/msi", test_msi);
