@@ -237,6 +237,17 @@ static bool cut_off(GError **errp)
     return error_set(errp, "the CPR message is cut off");
 }
 
+/* It comes to be part of messages. */
+static bool is_name(const char *name, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if ((uint8_t)name[i] < ' ' || name[i] == 0x7f) {
+            return false;
+        }
+    }
+    return len && g_utf8_validate(name, (gssize)len, NULL);
+}
+
 static bool decode_entry(Reader *r, GArray *fds, guint *next_fd, GError **errp)
 {
     char name[256] = "";
@@ -248,7 +259,10 @@ static bool decode_entry(Reader *r, GArray *fds, guint *next_fd, GError **errp)
         !take_u32(r, &size) || size > r->left) {
         return cut_off(errp);
     }
-    if (!len || memchr(name, 0, len) || has_fd > 1 || (has_fd && *next_fd >= fds->len)) {
+    if (!is_name(name, len)) {
+        return error_set(errp, "the CPR message has an entry with a bad name");
+    }
+    if (has_fd > 1 || (has_fd && *next_fd >= fds->len)) {
         return error_set(errp, "the CPR message has a bad entry '%s'", name);
     }
     e = add(name, id);

@@ -13,23 +13,12 @@ import threading
 import time
 
 from scenario import ROOT_PORT
-from vm import VM
+from vm import expect, start
 
 program = sys.argv[1]
 folder = tempfile.TemporaryDirectory(prefix="viaduct-cpr-")
 numbers = iter(range(1000))
 SHARED = ["-machine", "q35,aux-ram-share=on"]
-
-
-def expect(what, got, wanted):
-    assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
-
-
-def start(*args, greet=True):
-    vm = VM(program, (), [arg.replace("{", "{{").replace("}", "}}") for arg in args])
-    if greet:
-        vm.greet()
-    return vm
 
 
 def address(kind, path):
@@ -77,23 +66,10 @@ class Destination:
         return [address("main", self.main), address("cpr", self.cpr)]
 
 
-def wait_status(vm, *wanted):
-    for _ in range(3000):
-        info = vm.ask("query-migrate")
-        if info.get("status") in wanted:
-            return info
-        time.sleep(0.01)
-    raise AssertionError(f"status {info}")
-
-
-def status(vm):
-    return vm.ask("query-status")["status"]
-
-
 def refused(vm, why, **arguments):
     answer = vm.command("migrate", **arguments)
     assert why in answer.get("error", {}).get("desc", ""), f"{why}: {answer}"
-    expect("status", status(vm), "running")
+    expect("status", vm.run_state(), "running")
 
 
 PAGES = [0, 1, 300, 4095]
@@ -111,21 +87,21 @@ def test_there_and_back():
         vm.ask("migrate", channels=destination.channels())
         new = destination.started()
         if defer:
-            expect("deferred", status(new), "inmigrate")
-            expect("source", status(vm), "running")
+            expect("deferred", new.run_state(), "inmigrate")
+            expect("source", vm.run_state(), "running")
             new.ask("migrate-incoming", channels=[address("main", destination.main)])
-        info = wait_status(vm, "completed", "failed")
+        info = vm.wait_status("completed", "failed")
         expect("CPR", info["status"], "completed")
         expect("memory sent", info["ram"]["normal"] + info["ram"]["duplicate"], 0)
-        wait_status(new, "completed")
-        expect("new", status(new), "running")
+        new.wait_status("completed")
+        expect("new", new.run_state(), "running")
         for m, page in enumerate(PAGES):
             expect(f"page {page}", new.read(page * 4096 + 8 * m), 0xC0FFEE00 + m)
         expect("0xcf8", new.guest("inl 0xcf8"), "0x80001234")
         print("downtime", info["downtime"], "total", info["total-time"])
 
         # The memory is the other's now.
-        expect("old", status(vm), "postmigrate")
+        expect("old", vm.run_state(), "postmigrate")
         for command in "cont", "system_reset":
             assert "another process" in vm.command(command)["error"]["desc"]
         expect("device_add", vm.command("device_add", driver="nvme")["error"]["desc"],
@@ -158,18 +134,18 @@ def test_refused():
     refused(vm, "no use for multifd", channels=both)
     vm.ask("migrate-set-capabilities", capabilities=[{"capability": "multifd", "state": False}])
     vm.ask("migrate", channels=both)
-    expect("nobody there", wait_status(vm, "failed", "completed")["status"], "failed")
-    expect("status", status(vm), "running")
+    expect("nobody there", vm.wait_status("failed", "completed")["status"], "failed")
+    expect("status", vm.run_state(), "running")
     expect("end", vm.quit(), (0, ""))
 
 
 def fails(vm, why, says, *args):
     destination = Destination(*args)
     vm.ask("migrate", channels=destination.channels())
-    info = wait_status(vm, "failed", "completed")
+    info = vm.wait_status("failed", "completed")
     expect("CPR", info["status"], "failed")
     assert why in info["error-desc"], info
-    expect("status", status(vm), "running")
+    expect("status", vm.run_state(), "running")
     code, text = destination.started(greet=False).end()
     expect("status of the new one", code, 1)
     assert says in text and text.count("\n") == 1, text
@@ -195,22 +171,22 @@ def test_misfits():
     new.process.kill()
     new.end()
     # It is connected to only when somebody listens: the old one notices by the cpr channel.
-    expect("killed", wait_status(vm, "failed", "completed")["status"], "failed")
+    expect("killed", vm.wait_status("failed", "completed")["status"], "failed")
     destination = Destination(*ROOT_PORT, *SHARED, main="defer")
     vm.ask("migrate", channels=destination.channels())
     new = destination.started()
-    expect("waits", status(new), "inmigrate")
+    expect("waits", new.run_state(), "inmigrate")
     vm.ask("migrate_cancel")
-    expect("cancelled", wait_status(vm, "cancelled", "failed")["status"], "cancelled")
+    expect("cancelled", vm.wait_status("cancelled", "failed")["status"], "cancelled")
     expect("given up", new.end(), (1, "viaduct-sim: CPR: the old process has given up\n"))
     expect("memory", vm.read(4096), 0xFEED)
 
     # And after all that it still works.
     destination = Destination(*ROOT_PORT, *SHARED)
     vm.ask("migrate", channels=destination.channels())
-    expect("CPR", wait_status(vm, "failed", "completed")["status"], "completed")
+    expect("CPR", vm.wait_status("failed", "completed")["status"], "completed")
     new = destination.started()
-    wait_status(new, "completed")
+    new.wait_status("completed")
     expect("memory", new.read(4096), 0xFEED)
     expect("end", vm.quit(), (0, ""))
     expect("end", new.quit(), (0, ""))
@@ -233,9 +209,9 @@ def test_exec():
     vm.ask("migrate-set-parameters", cpr_exec_command=["/nonexistent"])
     refused(vm, "needs a file", uri=f"unix:{state}")
     vm.ask("migrate", uri=f"file:{state}")
-    info = wait_status(vm, "failed", "completed")
+    info = vm.wait_status("failed", "completed")
     assert "cannot execute '/nonexistent'" in info["error-desc"], info
-    expect("status", status(vm), "running")
+    expect("status", vm.run_state(), "running")
 
     for n in range(3):
         paths = [os.path.join(folder.name, f"exec{n}{kind}") for kind in ("qmp", "qtest")]
@@ -252,8 +228,8 @@ def test_exec():
         vm.events.clear()
         assert vm.qmp, vm.end()
         vm.greet()
-        wait_status(vm, "completed")
-        expect("status", status(vm), "running")
+        vm.wait_status("completed")
+        expect("status", vm.run_state(), "running")
         expect("memory", vm.read(4096 * 300), 0xC0FFEE42)
         expect("descriptors", len(os.listdir(f"/proc/{vm.process.pid}/fd")), fds)
         for server in servers:
@@ -263,7 +239,7 @@ def test_exec():
     vm = start(*ROOT_PORT, *SHARED)  # in its sandbox
     vm.ask("migrate-set-parameters", mode="cpr-exec", cpr_exec_command=[program])
     refused(vm, "-sandbox on lets no program start", uri=f"file:{state}")
-    expect("status", status(vm), "running")
+    expect("status", vm.run_state(), "running")
     expect("end", vm.quit(), (0, ""))
 
 

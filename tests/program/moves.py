@@ -10,17 +10,13 @@ import tempfile
 import time
 
 from scenario import IOMMUFD, MESSAGES, bar0, card, enable_msix
-from vm import VM
+from vm import VM, expect
 
 SLOT = 3
 program = sys.argv[1]
 folder = tempfile.TemporaryDirectory(prefix="viaduct-migration-")
 uri = f"unix:{folder.name}/socket"
 os.environ["VIADUCT_SIM_CONTENT"] = "1"
-
-
-def expect(what, got, wanted):
-    assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
 
 
 def start(minor, *args, more="", count=1, kind="mover"):
@@ -30,15 +26,6 @@ def start(minor, *args, more="", count=1, kind="mover"):
     vm = VM(program, devices, [*IOMMUFD, *cards, *args])
     vm.greet()
     return vm
-
-
-def wait_status(vm, *wanted):
-    for _ in range(3000):
-        info = vm.ask("query-migrate")
-        if info.get("status") in wanted:
-            return info
-        time.sleep(0.01)
-    raise AssertionError(f"status {info}")
 
 
 def states(vm, device="d0"):
@@ -73,9 +60,9 @@ def test_move():
     interrupted(source)
     destination = start(8, "-incoming", uri)
     source.ask("migrate", uri=uri)
-    info = wait_status(source, "completed", "failed")
+    info = source.wait_status("completed", "failed")
     expect("migrate", info["status"], "completed")
-    wait_status(destination, "completed")
+    destination.wait_status("completed")
     expect("source", states(source),
            ["pre-copy", "pre-copy-p2p-prepare", "pre-copy-p2p", "stop-copy", "stop"])
     expect("destination", states(destination), ["resuming", "stop", "running-p2p", "running"])
@@ -89,9 +76,9 @@ def test_restless():
     """What changes all the time does not keep a pass over memory from its end."""
     source, destination = start(40, kind="restless"), start(8, "-incoming", uri)
     source.ask("migrate", uri=uri)
-    info = wait_status(source, "completed", "failed")
+    info = source.wait_status("completed", "failed")
     expect("migrate", info["status"], "completed")
-    wait_status(destination, "completed")
+    destination.wait_status("completed")
     print(f"{info['vfio']['transferred']} bytes of the device's,",
           f"{info['ram']['dirty-sync-count']} passes")
     assert info["vfio"]["transferred"] < 16 << 20, info
@@ -102,8 +89,8 @@ def test_several():
     source = start(16, count=3)
     destination = start(24, "-incoming", uri, count=3)
     source.ask("migrate", uri=uri)
-    expect("migrate", wait_status(source, "completed", "failed")["status"], "completed")
-    wait_status(destination, "completed")
+    expect("migrate", source.wait_status("completed", "failed")["status"], "completed")
+    destination.wait_status("completed")
     for device in "d0", "d1", "d2":
         got = [e["data"]["device-state"] for e in destination.events
                if e["event"] == "VFIO_MIGRATION" and e["data"]["device-id"] == device]
@@ -117,17 +104,17 @@ def test_fails():
     source.ask("migrate-set-parameters", max_bandwidth=1 << 20)
     destination = start(8, "-incoming", uri)
     source.ask("migrate", uri=uri)
-    wait_status(source, "active")
+    source.wait_status("active")
     destination.process.kill()
-    expect("killed", wait_status(source, "failed", "completed")["status"], "failed")
-    expect("source", source.ask("query-status")["status"], "running")
+    expect("killed", source.wait_status("failed", "completed")["status"], "failed")
+    expect("source", source.run_state(), "running")
     expect("states", states(source)[-1], "running")
     destination.end()
     source.ask("migrate-set-parameters", max_bandwidth=0)
 
     destination = start(8, "-incoming", uri, more=",x-pci-device-id=0x99")
     source.ask("migrate", uri=uri)
-    info = wait_status(source, "failed", "completed")
+    info = source.wait_status("failed", "completed")
     print(info["error-desc"])
     status, text = destination.end()
     expect("status", status, 1)
@@ -136,8 +123,8 @@ def test_fails():
 
     destination = start(8, "-incoming", uri)
     source.ask("migrate", uri=uri)
-    expect("migrate", wait_status(source, "completed", "failed")["status"], "completed")
-    wait_status(destination, "completed")
+    expect("migrate", source.wait_status("completed", "failed")["status"], "completed")
+    destination.wait_status("completed")
     expect("content", content(destination), content(source))
 
 

@@ -10,7 +10,9 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import time
 
 MAJOR = 510  # of the simulated devices
 
@@ -19,6 +21,10 @@ COMMAND, BAR0, SECONDARY_BUS, MEMORY_WINDOW = 0x04, 0x10, 0x18, 0x20
 MEMORY, MASTER = 2, 4
 ECAM = 0xE0000000
 NVME, INTX, MDEV = 0x00101B36, 0x00111B36, 0x00121B36
+
+
+def expect(what, got, wanted):
+    assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
 
 
 class Gone(Exception):
@@ -174,6 +180,18 @@ class VM:
                     return event
             self.message()
 
+    def wait_status(self, *wanted):
+        """query-migrate's answer, when its status is one of these."""
+        for _ in range(3000):
+            info = self.ask("query-migrate")
+            if info.get("status") in wanted:
+                return info
+            time.sleep(0.01)
+        raise AssertionError(f"status {info}")
+
+    def run_state(self):
+        return self.ask("query-status")["status"]
+
     # ---- the guest ----
 
     def guest(self, line):
@@ -232,3 +250,11 @@ class VM:
         except Gone:
             pass  # it may be faster than its answer
         return self.end()
+
+
+def start(*args, greet=True):
+    """A VM without devices, of the program that the script was told; @args are taken as they are."""
+    vm = VM(sys.argv[1], (), [str(arg).replace("{", "{{").replace("}", "}}") for arg in args])
+    if greet:
+        vm.greet()
+    return vm
