@@ -76,8 +76,10 @@ void vfio_container_cpr_init(VFIOContainer *c)
 bool vfio_container_adopt(VFIOContainer *c, const VFIOExtent *e, GError **errp)
 {
     const ExtentRecord wanted = record_of(e);
-    const ExtentRecord *there = bsearch(&wanted, c->adopted->data, c->adopted->len / sizeof(wanted),
-                                        sizeof(wanted), by_address);
+    const ExtentRecord *there =
+        c->adopted->len ? bsearch(&wanted, c->adopted->data, c->adopted->len / sizeof(wanted),
+                                  sizeof(wanted), by_address)
+                        : NULL;
 
     if (!there || memcmp(there, &wanted, sizeof(wanted))) {
         return error_set(errp, "the old process has something else mapped there, or nothing");

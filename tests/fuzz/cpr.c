@@ -63,6 +63,11 @@ static int large_memfd(void)
     return ftruncate(fd, 4 << 20) ? -1 : fd;
 }
 
+static int some_eventfd(void)
+{
+    return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
 static int blocking_eventfd(void)
 {
     return eventfd(0, EFD_CLOEXEC);
@@ -88,7 +93,7 @@ static int half_a_pipe(void)
 }
 
 static int (*const kinds[])(void) = {
-    some_memfd, host_eventfd, some_socket, large_memfd,
+    some_memfd, some_eventfd, some_socket, large_memfd,
     some_null,  some_folder,  half_a_pipe, blocking_eventfd,
 };
 

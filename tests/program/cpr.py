@@ -3,17 +3,16 @@
 """cpr.py PROGRAM: a VM goes over to a new process without its memory being sent; what cannot be is
 refused by the old one, which runs on, and the new one ends and says why."""
 
+import json
 import os
 import signal
 import socket
 import struct
 import sys
 import tempfile
-import threading
-import time
 
 from scenario import ROOT_PORT
-from vm import expect, start
+from vm import channel, expect, start
 
 program = sys.argv[1]
 folder = tempfile.TemporaryDirectory(prefix="viaduct-cpr-")
@@ -21,49 +20,25 @@ numbers = iter(range(1000))
 SHARED = ["-machine", "q35,aux-ram-share=on"]
 
 
-def address(kind, path):
-    return {"channel-type": kind, "addr": {"transport": "socket", "type": "unix", "path": path}}
-
-
-def spec(kind, path):
-    return str(address(kind, path)).replace("'", '"')
-
-
-def listens(path):
-    """The file alone is there before that."""
-    with open("/proc/net/unix") as sockets:
-        return any(line.split()[3] == "00010000" and line.endswith(f" {path}\n")
-                   for line in sockets)
-
-
 class Destination:
-    """Started beside, for it says nothing before the source has sent."""
+    """It says nothing before the source has sent."""
 
     def __init__(self, *args, main=None):
         n = next(numbers)
         self.main, self.cpr = (os.path.join(folder.name, f"{kind}{n}") for kind in ("main", "cpr"))
-        self.vm = None
-        self.args = [*args, "-incoming", main or spec("main", self.main), "-incoming",
-                     spec("cpr", self.cpr)]
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-        for _ in range(1000):
-            if listens(self.cpr):
-                break
-            time.sleep(0.01)
-
-    def run(self):
-        self.vm = start(*self.args, greet=False)
+        self.vm = start(*args, "-incoming", main or json.dumps(channel("main", self.main)),
+                        "-incoming", json.dumps(channel("cpr", self.cpr)), connect=False)
+        self.vm.wait_listening(self.cpr)
 
     def started(self, greet=True):
-        self.thread.join()
+        self.vm.connect()
         if greet:
             assert self.vm.qmp, self.vm.end()
             self.vm.greet()
         return self.vm
 
     def channels(self):
-        return [address("main", self.main), address("cpr", self.cpr)]
+        return [channel("main", self.main), channel("cpr", self.cpr)]
 
 
 def refused(vm, why, **arguments):
@@ -89,7 +64,7 @@ def test_there_and_back():
         if defer:
             expect("deferred", new.run_state(), "inmigrate")
             expect("source", vm.run_state(), "running")
-            new.ask("migrate-incoming", channels=[address("main", destination.main)])
+            new.ask("migrate-incoming", channels=[channel("main", destination.main)])
         info = vm.wait_status("completed", "failed")
         expect("CPR", info["status"], "completed")
         expect("memory sent", info["ram"]["normal"] + info["ram"]["duplicate"], 0)
@@ -115,7 +90,7 @@ def test_there_and_back():
 
 def test_refused():
     vm = start(*ROOT_PORT)
-    both = [address("main", "/tmp/x"), address("cpr", "/tmp/y")]
+    both = [channel("main", "/tmp/x"), channel("cpr", "/tmp/y")]
     refused(vm, "a channel of type cpr needs mode=cpr-transfer", channels=both)
     vm.ask("migrate-set-parameters", mode="cpr-transfer")
     refused(vm, "aux-ram-share=on", channels=both)
@@ -246,11 +221,7 @@ def test_exec():
 def test_waiting():
     """Signals end it while it waits; what is no CPR is refused."""
     destination = Destination(*SHARED)
-    time.sleep(0.1)
-    children = os.popen(f"pgrep -P {os.getpid()}").read().split()
-    for pid in children:
-        if os.path.exists(f"/proc/{pid}/exe") and "viaduct" in os.readlink(f"/proc/{pid}/exe"):
-            os.kill(int(pid), signal.SIGTERM)
+    destination.vm.process.send_signal(signal.SIGTERM)
     vm = destination.started(greet=False)
     expect("signal", vm.end(), (0, ""))
     assert not os.path.exists(destination.cpr), "its socket stays behind"
@@ -266,7 +237,7 @@ def test_waiting():
         print(text, end="")
 
     for args, why in [
-        (["-incoming", spec("cpr", "/tmp/x"), "-incoming", spec("cpr", "/tmp/y")], "two channels"),
+        (["-incoming", json.dumps(channel("cpr", "/tmp/x")), "-incoming", json.dumps(channel("cpr", "/tmp/y"))], "two channels"),
         (["-incoming", "unix:/tmp/x", "-incoming", "unix:/tmp/y"], "one channel of type main"),
     ]:
         code, text = start(*args, greet=False).end()

@@ -91,9 +91,10 @@ def sysfs_devices(devices):
 
 class VM:
     """Runs PROGRAM with DEVICES, a tuple of (kind, minor, iommu); ARGS may name {devMINOR}. With
-    another accelerator than qtest the guest is nobody's: it has no kernel and halts."""
+    another accelerator than qtest the guest is nobody's: it has no kernel and halts. What has no
+    monitor before somebody else has sent something is connected to later."""
 
-    def __init__(self, program, devices, args, fail=None, accel="qtest"):
+    def __init__(self, program, devices, args, fail=None, accel="qtest", connect=True):
         self.sysfs = sysfs_devices(devices)
         self.paths = [os.path.join(folder.name, f"{name}{next(numbers)}")
                       for name in ("qmp", "qtest")]
@@ -108,17 +109,22 @@ class VM:
             del self.paths[1]
         options = [f"-qmp unix:{self.paths[0]}"]
         options += [f"-qtest-log none -qtest unix:{path}" for path in self.paths[1:]]
-        servers = [self.listen(path) for path in self.paths]
+        self.servers = [self.listen(path) for path in self.paths]
         self.process = subprocess.Popen(
-            [program, "-nodefaults", "-sandbox", "on", "-accel", accel, "-m", "16", *" ".join(options).split()]
+            [program, "-nodefaults", "-sandbox", "on", "-accel", accel, "-m", "16",
+             *" ".join(options).split()]
             + [arg.format(**{f"dev{m}": path for m, path in self.sysfs.items()}) for arg in args],
             env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True)
+        if connect:
+            self.connect()
+
+    def connect(self):
         try:
-            self.qmp, *qtest = [self.accept(server) for server in servers]
+            self.qmp, *qtest = [self.accept(server) for server in self.servers]
             self.qtest = qtest[0] if qtest else None
         finally:
-            for server, path in zip(servers, self.paths):
+            for server, path in zip(self.servers, self.paths):
                 server.close()
                 os.unlink(path)
 
@@ -136,6 +142,19 @@ class VM:
             if self.process.poll() is not None:
                 return None
         return None
+
+    def wait_listening(self, path):
+        """Until somebody listens there, or the program has ended. The file alone is there before."""
+        while self.process.poll() is None:
+            with open("/proc/net/unix") as sockets:
+                if any(line.split()[3] == "00010000" and line.endswith(f" {path}\n")
+                       for line in sockets):
+                    return
+            time.sleep(0.01)
+
+    def fail_from_now_on(self):
+        """The count of calls begins: see tests/sim/program.c, VIADUCT_SIM_FAIL=@..."""
+        self.process.send_signal(signal.SIGUSR1)
 
     # ---- QMP ----
 
@@ -252,9 +271,20 @@ class VM:
         return self.end()
 
 
-def start(*args, greet=True):
+def channel(kind, path):
+    """One of QMP's migration channels: a socket."""
+    return {"channel-type": kind, "addr": {"transport": "socket", "type": "unix", "path": path}}
+
+
+def incoming(kind, path):
+    """The same for -incoming, where VM() leaves braces alone."""
+    return json.dumps(channel(kind, path)).replace("{", "{{").replace("}", "}}")
+
+
+def start(*args, greet=True, connect=True):
     """A VM without devices, of the program that the script was told; @args are taken as they are."""
-    vm = VM(sys.argv[1], (), [str(arg).replace("{", "{{").replace("}", "}}") for arg in args])
-    if greet:
+    vm = VM(sys.argv[1], (), [str(arg).replace("{", "{{").replace("}", "}}") for arg in args],
+            connect=connect)
+    if greet and connect:
         vm.greet()
     return vm
