@@ -10,6 +10,7 @@ import concurrent.futures
 import os
 import sys
 
+import handovers
 from scenario import (DEVICES, IOMMUFD, ROOT_PORT, card, disable_msix, enable_msix, power_off,
                       power_on)
 from vm import NVME, VM, Gone, sysfs_devices
@@ -75,7 +76,9 @@ def play_kvm(vm, properties):
 
 
 def run(way, nth, choice):
-    """What happened, whether the call was made, and what is wrong."""
+    """The call that failed, what became of it, and what is wrong."""
+    if way in handovers.HANDOVERS:
+        return handovers.run(program, way, nth, choice)
     objects, properties = WAYS[way]
     dead = way.endswith("-dead")
     vm = VM(program, DEVICES, objects + ROOT_PORT + card("a", 7, ",addr=2.0", properties) +

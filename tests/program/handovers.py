@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Two processes and a VM that goes from one to the other, for the sweep: a call of one of them
+fails. Whatever it is, one has the VM afterwards, and says so; the other has ended, or can."""
+
+import itertools
+import os
+
+from scenario import IOMMUFD, card, enable_msix
+from vm import VM, Gone, channel, expect, folder, incoming
+
+SLOTS = 2, 3
+SHARED = ["-machine", "q35,aux-ram-share=on"]
+MARK = 300 * 4096
+numbers = itertools.count()
+
+
+def cards(minors):
+    return [word for slot, minor in zip(SLOTS, minors)
+            for word in card(f"d{slot}", minor, f",addr={slot}.0")]
+
+
+def path(name):
+    return os.path.join(folder.name, f"{name}{next(numbers)}")
+
+
+class Handover:
+    """What both kinds share: the VM that has it at first is `old`, the other `new`."""
+
+    def __init__(self):
+        self.main = path("main")
+        self.completed = False
+
+    def prepare(self):
+        self.old.greet()
+        for slot in SLOTS:
+            enable_msix(self.old, 0, slot)
+        self.old.write(MARK, 0xC0FFEE)
+
+    def hand_over(self, **arguments):
+        """Whether it has gone over."""
+        answer = self.old.command("migrate", **arguments)
+        if "error" in answer:
+            return self.said(answer["error"]["desc"])
+        info = self.old.wait_status("completed", "failed")
+        self.completed = info["status"] == "completed"
+        return self.completed or self.said(info.get("error-desc", ""))
+
+    def said(self, text):
+        self.reason = text
+        assert text and "\n" not in text, f"no reason, or a long one: {text!r}"
+        return False
+
+    def check_owner(self):
+        """One has the VM, its memory and its devices, and not both."""
+        if self.completed:
+            expect("old", self.old.run_state(), "postmigrate")
+            self.new.wait_status("completed")
+        owner = self.new if self.completed else self.old
+        if owner.run_state() != "running":
+            self.paused = True
+            owner.ask("cont")
+        expect("owner", owner.run_state(), "running")
+        expect("memory", owner.read(MARK), 0xC0FFEE)
+        for slot in SLOTS:
+            assert owner.read(owner.config(0, slot, 0)) & 0xFFFF == 0x1B36, "a device is gone"
+        owner.ask("system_reset")
+        owner.wait_event("RESET")
+        owner.ask("query-pci")
+
+
+class Migration(Handover):
+    """Devices with their states."""
+
+    def __init__(self, program, fail_old, fail_new):
+        super().__init__()
+        self.old = VM(program, tuple(("mover", minor, 0) for minor in (7, 8)),
+                      IOMMUFD + cards((7, 8)), fail=fail_old)
+        self.new = VM(program, tuple(("mover", minor, 0) for minor in (9, 11)),
+                      IOMMUFD + cards((9, 11)) + ["-incoming", "defer"], fail=fail_new)
+
+    def play(self, failing):
+        self.prepare()
+        self.new.greet()
+        failing(self).fail_from_now_on()
+        uri = f"unix:{self.main}"
+        answer = self.new.command("migrate-incoming", uri=uri)
+        if "error" in answer:
+            self.said(answer["error"]["desc"])
+        self.hand_over(uri=uri)
+        self.check_owner()
+
+    def new_may_answer(self):
+        return True
+
+
+class LiveUpdate(Handover):
+    """cpr-transfer: of the new process all calls count, for it begins with what it was given."""
+
+    def __init__(self, program, fail_old, fail_new):
+        super().__init__()
+        self.cpr = path("cpr")
+        devices = ("nvme", 7, 0), ("nvme", 9, 1)
+        args = SHARED + IOMMUFD + cards((7, 9))
+        self.old = VM(program, devices, args, fail=fail_old)
+        self.new = VM(program, devices, args + ["-incoming", incoming("main", self.main),
+                                                "-incoming", incoming("cpr", self.cpr)],
+                      fail=fail_new, connect=False)
+
+    def play(self, failing):
+        self.prepare()
+        self.new.wait_listening(self.cpr)
+        if failing(self) is self.old:
+            self.old.fail_from_now_on()
+        self.old.ask("migrate-set-parameters", mode="cpr-transfer")
+        over = self.hand_over(channels=[channel("main", self.main), channel("cpr", self.cpr)])
+        if over:
+            self.new.connect()
+            self.new.greet()
+        self.check_owner()
+
+    def new_may_answer(self):
+        return self.completed
+
+
+def old(handover):
+    return handover.old
+
+
+def new(handover):
+    return handover.new
+
+
+HANDOVERS = {
+    "migrate-source": (Migration, old, "@"),
+    "migrate-destination": (Migration, new, "@"),
+    "cpr-old": (LiveUpdate, old, "@"),
+    "cpr-new": (LiveUpdate, new, ""),
+}
+
+
+def complaints(text):
+    return [line for line in text.splitlines()
+            if not line.startswith("sim: ") and ": warning: " not in line]
+
+
+def ended(what, status, text, may_fail, failing):
+    """What is wrong with a process's end."""
+    if "Sanitizer" in text or "runtime error" in text or status not in (0, 1):
+        return f"{what}: status {status}"
+    if status and not may_fail:
+        return f"{what}: status {status}, though the VM is its own or was"
+    if status and len(complaints(text)) != 1:
+        return f"{what}: {len(complaints(text))} lines say why it ended"
+    return None
+
+
+def run(program, way, nth, choice):
+    """As sweep.py's run()."""
+    kind, failing, begins = HANDOVERS[way]
+    fail = f"{begins}{nth}/{choice}"
+    h = kind(program, *((fail, None) if failing is old else (None, fail)))
+    h.reason, h.paused = "", False
+    wrong = None
+    try:
+        h.play(failing)
+    except Gone as error:
+        wrong = f"gone: {error}"
+    except Exception as error:
+        wrong = repr(error)
+    results = []
+    for what, vm, may_fail in ("old", h.old, False), ("new", h.new, not h.completed):
+        # A new process that was not told to go ends by itself, or has never begun.
+        may_fail_by_itself = vm is h.new and not h.completed
+        status, text = vm.end() if may_fail_by_itself and not vm.qmp else vm.quit()
+        results.append(text)
+        wrong = wrong or ended(what, status, text, may_fail, failing)
+    failed = next((line for line in results[failing is new].splitlines() if " fails: " in line),
+                  None)
+    what = "completed" if h.completed else "failed"
+    said = f"{h.reason or ''}{' (paused)' if h.paused else ''} " + " | ".join(
+        line for text in results for line in complaints(text)[:2])
+    return failed, what, wrong, said, "\n-- new --\n".join(results)
