@@ -146,7 +146,7 @@ static bool adopt_vectors(VFIOPCIDevice *vdev, GError **errp)
         return error_set(errp, "the old process has another number of vectors than %u",
                          vdev->nr_vectors);
     }
-    for (unsigned i = 0; i < vdev->nr_vectors; i++) {
+    for (unsigned i = 0; vdev->interrupt >= VFIO_INT_MSI && i < vdev->nr_vectors; i++) {
         VFIOMSIVector *v = &vdev->vectors[i];
 
         if (!take_eventfd(vdev, "vector", i, &v->trigger, errp)) {
@@ -161,22 +161,29 @@ static bool adopt_vectors(VFIOPCIDevice *vdev, GError **errp)
     return true;
 }
 
+static bool can_have(const VFIOPCIDevice *vdev, uint32_t interrupt)
+{
+    return interrupt <= VFIO_INT_MSIX && (interrupt != VFIO_INT_MSIX || vdev->msix.cap) &&
+           (interrupt != VFIO_INT_MSI || vdev->parent.msi_cap);
+}
+
+/* Eventfds of another kind than the one that is on nobody takes, which is refused. */
 static bool adopt_interrupts(VFIOPCIDevice *vdev, GError **errp)
 {
     g_autofree char *name = name_of(vdev, "interrupts");
     const InterruptRecord *r = cpr_find_data(name, 0, sizeof(*r));
+    bool has_intx = r && r->interrupt == VFIO_INT_INTx;
     const struct {
         const char *what;
         int *fd;
     } fds[] = {
-        { "intx-interrupt", &vdev->intx.trigger },
-        { "intx-unmask", &vdev->intx.resample },
+        { "intx-interrupt", has_intx ? &vdev->intx.trigger : NULL },
+        { "intx-unmask", has_intx ? &vdev->intx.resample : NULL },
         { "err-notifier", &vdev->notifiers[VFIO_NOTIFIER_ERR].fd },
-        /* If nobody takes it, it is refused. */
         { "req-notifier", vdev->req ? &vdev->notifiers[VFIO_NOTIFIER_REQ].fd : NULL },
     };
 
-    if (!r || r->interrupt > VFIO_INT_MSIX || r->nr_enabled > MAX(vdev->nr_vectors, 1) ||
+    if (!r || !can_have(vdev, r->interrupt) || r->nr_enabled > MAX(vdev->nr_vectors, 1) ||
         r->nr_msi > vdev->nr_vectors) {
         return error_set(errp, "the old process does not say which interrupts it has");
     }

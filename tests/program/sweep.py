@@ -134,7 +134,7 @@ def sweep(pool, way, stride, step, covered):
 
 
 def main():
-    covered = {"ends": 0, "refused": 0, "goes on": 0}
+    covered = dict.fromkeys(("ends", "refused", "goes on", "completed", "failed"), 0)
     if len(sys.argv) > 4:
         place = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
         return report(place, run(*place))

@@ -61,32 +61,30 @@ class Channel:
         self.sock.close()
 
 
-def sysfs_device(top, name, minor):
-    """What the program looks for below a device's folder."""
-    folder = os.path.join(top, name)
-    cdev = os.path.join(folder, "vfio-dev", f"vfio{minor}")
-    os.makedirs(cdev)
-    with open(os.path.join(cdev, "dev"), "w") as file:
-        file.write(f"{MAJOR}:{minor}\n")
-    group = os.path.join(top, "groups", str(minor))
-    os.makedirs(os.path.join(group, "devices"))
-    os.symlink(folder, os.path.join(group, "devices", name))
-    os.symlink(group, os.path.join(folder, "iommu_group"))
-    return folder
-
-
 # One for all VMs: folders take longer to make and remove than a VM to come and go.
 folder = tempfile.TemporaryDirectory(prefix="viaduct-program-")
 numbers = itertools.count()
 
 
 @functools.cache
+def sysfs_device(minor):
+    """What the program looks for below a device's folder."""
+    top, name = folder.name, f"0000:{minor:02x}:00.0"
+    place = os.path.join(top, name)
+    cdev = os.path.join(place, "vfio-dev", f"vfio{minor}")
+    os.makedirs(cdev)
+    with open(os.path.join(cdev, "dev"), "w") as file:
+        file.write(f"{MAJOR}:{minor}\n")
+    group = os.path.join(top, "groups", str(minor))
+    os.makedirs(os.path.join(group, "devices"))
+    os.symlink(place, os.path.join(group, "devices", name))
+    os.symlink(group, os.path.join(place, "iommu_group"))
+    return place
+
+
 def sysfs_devices(devices):
     """Their folders by their minor numbers."""
-    return {
-        minor: sysfs_device(folder.name, f"0000:{minor:02x}:00.0", minor)
-        for _, minor, _ in devices
-    }
+    return {minor: sysfs_device(minor) for _, minor, _ in devices}
 
 
 class VM:
