@@ -479,7 +479,17 @@ static void cpr_save(void *opaque)
     }
 }
 
-static const CprOps cpr_ops = { .check = cpr_check, .save = cpr_save };
+/* What has users they disconnect. */
+static void cpr_release(void *opaque)
+{
+    IOMMUFDBackend *be = opaque;
+
+    if (!be->users) {
+        host_fd_close(&be->fd);
+    }
+}
+
+static const CprOps cpr_ops = { .check = cpr_check, .save = cpr_save, .release = cpr_release };
 
 /* The old process's, if it used it: whatever `fd` says then is of no meaning here. */
 static bool take_over(IOMMUFDBackend *be, GError **errp)

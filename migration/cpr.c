@@ -479,11 +479,19 @@ bool cpr_adopt(GError **errp)
 
 void cpr_release(void)
 {
-    if (incoming) {
-        host_let_go();
-        clear();
-        incoming = active = false;
+    const Owner *o;
+
+    if (!incoming) {
+        return;
     }
+    host_let_go();
+    for (guint i = 0; (o = owner(i)); i++) {
+        if (o->ops->release) {
+            o->ops->release(o->opaque);
+        }
+    }
+    clear();
+    incoming = active = false;
 }
 
 void cpr_finish(void)

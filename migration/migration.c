@@ -656,12 +656,11 @@ static bool hand_over(GError **errp)
     if (!over) {
         return stopped_error(errp);
     }
-    if (is_duplex()) {
-        g_autoptr(GError) err = NULL;
-
-        if (!stream_send(m.streams[0], RECORD_GO, 0, NULL, 0, NULL, 0, &err)) {
-            warn_report("migration: the destination may not have taken over: %s", err->message);
-        }
+    if (is_duplex() && !stream_send(m.streams[0], RECORD_GO, 0, NULL, 0, NULL, 0, errp)) {
+        g_mutex_lock(&m.lock);
+        m.over = false; /* what was not sent whole moves nobody to go */
+        g_mutex_unlock(&m.lock);
+        return false;
     }
     return true;
 }

@@ -16,17 +16,14 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "backends/hostmem.h"
 #include "migration/channel-private.h"
-#include "migration/vmstate.h"
+#include "tests/unit/cpr-edit.h"
 #include "tests/unit/cpr-fixture.h"
 #include "util/hostcalls.h"
-#include "util/keyval.h"
 
 #define CPR_MAGIC     0x52504356u /* of a message */
 #define CHANNEL_MAGIC 0x4d504356u /* of a frame that it comes in */
 #define EXEC_MAGIC    0x45504356u /* of the memfd */
-#define MEMORY        65536       /* of a backend besides the fixture's */
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -254,77 +251,9 @@ static void exec(Input *in)
     close(own);
 }
 
-/* ---- a message taken apart ---- */
+/* ---- a message with changes ---- */
 
-typedef struct Part {
-    char name[256];
-    uint8_t name_len, has_fd;
-    uint32_t id;
-    GByteArray *data;
-} Part;
-
-static void part_clear(void *opaque)
-{
-    g_byte_array_unref(((Part *)opaque)->data);
-}
-
-static GArray *parts_of(const GByteArray *message)
-{
-    GArray *parts = g_array_new(FALSE, TRUE, sizeof(Part));
-    const uint8_t *at = message->data + 5 * sizeof(uint32_t);
-
-    g_array_set_clear_func(parts, part_clear);
-    while (at < message->data + message->len - sizeof(uint64_t)) {
-        Part p = { .name_len = *at++ };
-        uint32_t len;
-
-        memcpy(p.name, at, p.name_len);
-        at += p.name_len;
-        memcpy(&p.id, at, sizeof(p.id));
-        at += sizeof(p.id);
-        p.has_fd = *at++;
-        memcpy(&len, at, sizeof(len));
-        at += sizeof(len);
-        p.data = g_byte_array_append(g_byte_array_new(), at, len);
-        at += len;
-        g_array_append_val(parts, p);
-    }
-    return parts;
-}
-
-static void put(GByteArray *out, const void *bytes, size_t len)
-{
-    g_byte_array_append(out, bytes, (guint)len);
-}
-
-static void join(GByteArray *out, const GArray *parts, const GArray *fds)
-{
-    uint32_t head[] = { CPR_MAGIC, 1, MIG_MODE_CPR_TRANSFER, parts->len, fds->len };
-
-    g_byte_array_set_size(out, 0);
-    put(out, head, sizeof(head));
-    for (guint i = 0; i < parts->len; i++) {
-        const Part *p = &g_array_index(parts, Part, i);
-
-        put(out, &p->name_len, 1);
-        put(out, p->name, p->name_len);
-        put(out, &p->id, sizeof(p->id));
-        put(out, &p->has_fd, 1);
-        put(out, &p->data->len, sizeof(uint32_t));
-        put(out, p->data->data, p->data->len);
-    }
-}
-
-static void seal(GByteArray *out)
-{
-    uint64_t sum = XXH64(out->data, out->len, 0);
-
-    put(out, &sum, sizeof(sum));
-}
-
-/* ---- and changed ---- */
-
-static void change_data(Part *p, Input *in)
+static void change_data(CprPart *p, Input *in)
 {
     uint32_t at = (uint32_t)input_take(in, 1);
     size_t n = input_take(in, 1) % 9;
@@ -338,7 +267,7 @@ static void change_data(Part *p, Input *in)
     }
 }
 
-static void change_size(Part *p, Input *in)
+static void change_size(CprPart *p, Input *in)
 {
     guint before = p->data->len, now = (guint)input_take(in, 1);
 
@@ -348,7 +277,7 @@ static void change_size(Part *p, Input *in)
     }
 }
 
-static void change_name(Part *p, Input *in)
+static void change_name(CprPart *p, Input *in)
 {
     uint8_t at = (uint8_t)input_take(in, 1), c = (uint8_t)input_take(in, 1);
 
@@ -359,12 +288,12 @@ static void change_name(Part *p, Input *in)
     }
 }
 
-static void change_id(Part *p, Input *in)
+static void change_id(CprPart *p, Input *in)
 {
     p->id = (uint32_t)input_take(in, 1);
 }
 
-static void change_has_fd(Part *p, Input *in)
+static void change_has_fd(CprPart *p, Input *in)
 {
     p->has_fd ^= 1;
 }
@@ -395,10 +324,10 @@ static void change_fd(GArray *fds, Input *in)
 
 static void change(GByteArray *message, GArray *fds, Input *in)
 {
-    static void (*const changes[])(Part * p, Input * in) = {
+    static void (*const changes[])(CprPart * p, Input * in) = {
         change_data, change_data, change_data, change_size, change_name, change_id, change_has_fd,
     };
-    g_autoptr(GArray) parts = parts_of(message);
+    g_autoptr(GArray) parts = cpr_parts(message);
     unsigned n = (unsigned)input_take(in, 1) % 6;
 
     while (n-- > 0 && in->left && parts->len) {
@@ -406,38 +335,23 @@ static void change(GByteArray *message, GArray *fds, Input *in)
         guint i = (guint)input_take(in, 1) % parts->len;
 
         if (what < G_N_ELEMENTS(changes)) {
-            changes[what](&g_array_index(parts, Part, i), in);
+            changes[what](&g_array_index(parts, CprPart, i), in);
         } else if (what == G_N_ELEMENTS(changes)) {
             g_array_remove_index(parts, i);
         } else {
             change_fd(fds, in);
         }
     }
-    join(message, parts, fds);
+    cpr_join(message, parts, fds);
     if (input_take(in, 1) & 1) {
-        size_t at = input_take(in, 2) % message->len;
+        size_t at = input_take(in, 2) % (message->len - sizeof(uint64_t));
 
         message->data[at] ^= (uint8_t)input_take(in, 1);
     }
-    seal(message);
+    cpr_seal(message);
 }
 
 /* ---- all of it ---- */
-
-static bool add_memory(GError **errp)
-{
-    g_autofree char *text = g_strdup_printf("memory-backend-memfd,id=m0,size=%d", MEMORY);
-    g_autoptr(JsonObject) opts = keyval_parse(text, "qom-type", NULL, NULL);
-
-    return user_object_add(opts, errp);
-}
-
-static void delete_memory(void)
-{
-    if (object_resolve("m0")) {
-        g_assert_true(user_object_del("m0", NULL));
-    }
-}
 
 /* The old process's device: bits 0 and 1 say which interrupts its guest has on. */
 static PCIDevice *old_device(uint8_t kind)
@@ -463,40 +377,6 @@ static PCIDevice *old_device(uint8_t kind)
     return dev;
 }
 
-/* The fixture's memory stays where it is. */
-static void take_memory(void)
-{
-    int fd = cpr_find_fd("memory-backend/ram", 0);
-
-    cpr_find_bytes("memory-backend/ram/size", 0);
-    host_fd_close(&fd);
-}
-
-static bool make_machine(Handover *h, PCIDevice **dev, GError **errp)
-{
-    if (!cpr_load(h->objects->data, h->objects->len, h->object_fds, errp)) {
-        return false;
-    }
-    take_memory();
-    if (!add_iommufd(errp) || !add_memory(errp)) {
-        return false;
-    }
-    memset(HOST_MEMORY_BACKEND(object_resolve("m0"))->block.host, 1, MEMORY);
-    *dev = plug("", errp);
-    if (!*dev || !cpr_check_all_taken(errp)) {
-        return false;
-    }
-    DEVICE_GET_CLASS(*dev)->reset(DEVICE(*dev));
-    return true;
-}
-
-static bool take_over(Handover *h, GError **errp)
-{
-    return cpr_load(h->switchover->data, h->switchover->len, h->switchover_fds, errp) &&
-           cpr_adopt(errp) && vmstate_load_all(h->states->data, h->states->len, true, errp) &&
-           cpr_check_all_taken(errp);
-}
-
 static void update(Input *in)
 {
     uint8_t kind = (uint8_t)input_take(in, 1);
@@ -518,7 +398,7 @@ static void update(Input *in)
         change(h.switchover, h.switchover_fds, in);
     }
     dev = NULL;
-    ok = sane(make_machine(&h, &dev, &err) && take_over(&h, &err), err);
+    ok = sane(handover_make(&h, &dev, &err) && handover_take(&h, &err), err);
     g_assert_true(ok || kind & 12);
     if (ok) {
         cpr_finish();

@@ -27,6 +27,13 @@ def expect(what, got, wanted):
     assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
 
 
+def listens(path):
+    """Whether somebody does there; the file alone is there before that."""
+    with open("/proc/net/unix") as sockets:
+        return any(line.split()[3] == "00010000" and line.endswith(f" {path}\n")
+                   for line in sockets)
+
+
 class Gone(Exception):
     """The program has ended, or does not answer."""
 
@@ -142,12 +149,7 @@ class VM:
         return None
 
     def wait_listening(self, path):
-        """Until somebody listens there, or the program has ended. The file alone is there before."""
-        while self.process.poll() is None:
-            with open("/proc/net/unix") as sockets:
-                if any(line.split()[3] == "00010000" and line.endswith(f" {path}\n")
-                       for line in sockets):
-                    return
+        while not listens(path) and self.process.poll() is None:
             time.sleep(0.01)
 
     def fail_from_now_on(self):

@@ -43,6 +43,7 @@ ssize_t __real_send(int fd, const void *buf, size_t len, int flags);
 ssize_t __wrap_send(int fd, const void *buf, size_t len, int flags);
 ssize_t __real_recv(int fd, void *buf, size_t len, int flags);
 ssize_t __wrap_recv(int fd, void *buf, size_t len, int flags);
+int __real_memfd_create(const char *name, unsigned flags);
 int __real_eventfd(unsigned initval, int flags);
 int __wrap_eventfd(unsigned initval, int flags);
 
@@ -223,7 +224,7 @@ static bool is_worker(void)
 static int stand_in(int fd)
 {
     g_autofree char *name = sim_file_name(fd), *text = g_strconcat(NAME, name, NULL);
-    int memfd = name ? memfd_create(text, MFD_CLOEXEC) : -1;
+    int memfd = name ? __real_memfd_create(text, MFD_CLOEXEC) : -1;
 
     g_assert_true(!name || memfd >= 0);
     if (name && sim_is_iommu(fd)) {

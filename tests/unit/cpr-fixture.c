@@ -2,10 +2,14 @@
 #include "tests/unit/cpr-fixture.h"
 
 #include <fcntl.h>
+#include <string.h>
 
+#include "backends/hostmem.h"
 #include "migration/vmstate.h"
 #include "util/error.h"
 #include "util/keyval.h"
+
+#define MEMORY 65536 /* of a backend besides the fixture's */
 
 static const HostCalls *kernel;
 
@@ -37,6 +41,21 @@ bool add_iommufd(GError **errp)
     g_autoptr(JsonObject) opts = keyval_parse("iommufd,id=i0,map-wait=on", "qom-type", NULL, NULL);
 
     return user_object_add(opts, errp);
+}
+
+bool add_memory(GError **errp)
+{
+    g_autofree char *text = g_strdup_printf("memory-backend-memfd,id=m0,size=%d", MEMORY);
+    g_autoptr(JsonObject) opts = keyval_parse(text, "qom-type", NULL, NULL);
+
+    return user_object_add(opts, errp);
+}
+
+void delete_memory(void)
+{
+    if (object_resolve("m0")) {
+        g_assert_true(user_object_del("m0", NULL));
+    }
 }
 
 GArray *copies_of(const GArray *fds)
@@ -80,6 +99,40 @@ void old_ends(PCIDevice *dev)
     device_destroy(DEVICE(dev));
     g_assert_true(user_object_del("i0", NULL));
     g_array_set_size(routes, 0);
+}
+
+/* The fixture's memory stays where it is. */
+static void take_ram(void)
+{
+    int fd = cpr_find_fd("memory-backend/ram", 0);
+
+    cpr_find_bytes("memory-backend/ram/size", 0);
+    host_fd_close(&fd);
+}
+
+bool handover_make(Handover *h, PCIDevice **dev, GError **errp)
+{
+    if (!cpr_load(h->objects->data, h->objects->len, h->object_fds, errp)) {
+        return false;
+    }
+    take_ram();
+    if (!add_iommufd(errp) || !add_memory(errp)) {
+        return false;
+    }
+    memset(HOST_MEMORY_BACKEND(object_resolve("m0"))->block.host, 1, MEMORY);
+    *dev = plug("", errp);
+    if (!*dev || !cpr_check_all_taken(errp)) {
+        return false;
+    }
+    DEVICE_GET_CLASS(*dev)->reset(DEVICE(*dev));
+    return true;
+}
+
+bool handover_take(Handover *h, GError **errp)
+{
+    return cpr_load(h->switchover->data, h->switchover->len, h->switchover_fds, errp) &&
+           cpr_adopt(errp) && vmstate_load_all(h->states->data, h->states->len, true, errp) &&
+           cpr_check_all_taken(errp);
 }
 
 void handover_free(Handover *h)

@@ -21,6 +21,9 @@ void cpr_fixture_begin(void);
 void kernel_again(void);
 /* -object iommufd,id=i0, of the fixture or in the new process. */
 bool add_iommufd(GError **errp);
+/* -object memory-backend-memfd,id=m0, likewise. */
+bool add_memory(GError **errp);
+void delete_memory(void);
 /* Copies of them, close-on-exec. */
 GArray *copies_of(const GArray *fds);
 
@@ -30,6 +33,10 @@ void handover_stop(Handover *h);
 /* It ends: it only closes. */
 void old_ends(PCIDevice *dev);
 void handover_free(Handover *h);
+/* The new process: makes i0, m0 and the device, which is then *@dev. */
+bool handover_make(Handover *h, PCIDevice **dev, GError **errp);
+/* And all is there for cpr_finish(). */
+bool handover_take(Handover *h, GError **errp);
 /* The new process gives up; @dev may be NULL. */
 void new_closes(PCIDevice *dev);
 /* After that: all is as it was before there was a device, and nothing is left open. */
