@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #include "migration/channel-private.h"
+#include "tests/sim/internal.h"
 #include "tests/unit/cpr-edit.h"
 #include "tests/unit/cpr-fixture.h"
 #include "util/hostcalls.h"
@@ -30,6 +31,15 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     fuzz_init();
     cpr_fixture_begin();
     return 0;
+}
+
+/* A simulated file can be given for a real one. */
+int __real_close(int fd);
+int __wrap_close(int fd);
+
+int __wrap_close(int fd)
+{
+    return fd >= FIRST_FD ? hostcalls->close(fd) : __real_close(fd);
 }
 
 /* An error is one line of text. */
