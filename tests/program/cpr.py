@@ -167,6 +167,22 @@ def test_misfits():
     expect("end", new.quit(), (0, ""))
 
 
+def test_strange_answer():
+    """What the new process says is shown as one line of text."""
+    vm = start(*ROOT_PORT, *SHARED)
+    vm.ask("migrate-set-parameters", mode="cpr-transfer")
+    path = os.path.join(folder.name, "strange")
+    with listen(path) as server:
+        vm.ask("migrate", channels=[channel("main", "/nonexistent"), channel("cpr", path)])
+        sock = server.accept()[0]
+        sock.sendall(struct.pack("<5I", 0x4D504356, 1, 4, 5, 0) + b"a\nb\xffc")
+        info = vm.wait_status("failed", "completed")
+        sock.close()
+    expect("answer", info["error-desc"], "the new process: a?b?c")
+    expect("status", vm.run_state(), "running")
+    expect("end", vm.quit(), (0, ""))
+
+
 def listen(path):
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)

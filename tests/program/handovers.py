@@ -10,14 +10,13 @@ import time
 from scenario import IOMMUFD, MESSAGES, card, enable_msix
 from vm import VM, Gone, channel, expect, folder, incoming, listens
 
-SLOTS = 2, 3
 SHARED = ["-machine", "q35,aux-ram-share=on"]
 MARK = 300 * 4096
 numbers = itertools.count()
 
 
 def cards(minors):
-    return [word for slot, minor in zip(SLOTS, minors)
+    return [word for slot, minor in zip(Handover.slots, minors)
             for word in card(f"d{slot}", minor, f",addr={slot}.0")]
 
 
@@ -26,7 +25,9 @@ def path(name):
 
 
 class Handover:
-    """What both kinds share: the VM that has it at first is `old`, the other `new`."""
+    """What all kinds share: the VM that has it at first is `old`, the other `new`."""
+
+    slots = 2, 3  # of the devices
 
     def __init__(self):
         self.main = path("main")
@@ -35,7 +36,7 @@ class Handover:
 
     def prepare(self):
         self.old.greet()
-        for slot in SLOTS:
+        for slot in self.slots:
             enable_msix(self.old, 0, slot)
         self.old.write(MARK, 0xC0FFEE)
 
@@ -55,7 +56,7 @@ class Handover:
 
     def check_owner(self):
         """One has the VM, its memory and its devices, and not both."""
-        if self.completed:
+        if self.completed and self.new is not self.old:
             expect("old", self.old.run_state(), "postmigrate")
             self.new.wait_status("completed")
         owner = self.new if self.completed else self.old
@@ -63,9 +64,9 @@ class Handover:
             owner.ask("cont")
         expect("owner", owner.run_state(), "running")
         expect("memory", owner.read(MARK), 0xC0FFEE)
-        for slot in SLOTS:
+        for slot in self.slots:
             assert owner.read(owner.config(0, slot, 0)) & 0xFFFF == 0x1B36, "a device is gone"
-        if owner is self.old:
+        if owner is self.old and self.slots:
             self.interrupted()
         owner.ask("system_reset")
         owner.wait_event("RESET")
@@ -142,6 +143,46 @@ class LiveUpdate(Handover):
         return self.new.end()
 
 
+class Exec(Handover):
+    """cpr-exec, of memory alone: nothing simulated outlives exec. Both are one process, and of the
+    new program all calls count."""
+
+    slots = ()
+
+    def __init__(self, program, fail_old, fail_new):
+        super().__init__()
+        self.old = VM(program, (), SHARED + ["-sandbox", "off"], fail=fail_old)
+        self.again = [path("again") for _ in range(2)]
+        self.servers = [self.old.listen(name) for name in self.again]
+        self.command = ["env", f"VIADUCT_SIM_FAIL={fail_new or '@1'}", program, "-nodefaults",
+                        "-accel", "qtest", "-m", "16", *SHARED,
+                        "-qmp", f"unix:{self.again[0]}", "-qtest-log", "none",
+                        "-qtest", f"unix:{self.again[1]}", "-incoming", f"file:{self.main}"]
+        self.new = self.old
+
+    def play(self, failing):
+        self.prepare()
+        if failing is old:
+            self.old.fail_from_now_on()
+        self.old.ask("migrate-set-parameters", mode="cpr-exec", cpr_exec_command=self.command)
+        try:
+            self.hand_over(uri=f"file:{self.main}")
+        except Gone:  # it is the new program, or has ended
+            self.completed = True
+            vm = self.old
+            vm.qmp.close()
+            vm.qtest.close()
+            vm.qmp, vm.qtest = [vm.accept(server) for server in self.servers]
+            vm.greet()
+            vm.wait_status("completed")
+        self.check_owner()
+
+    def end_new(self):
+        for server in self.servers:
+            server.close()
+        return 0, ""
+
+
 def old(handover):
     return handover.old
 
@@ -155,6 +196,8 @@ HANDOVERS = {
     "migrate-destination": (Migration, new, "@"),
     "cpr-old": (LiveUpdate, old, "@"),
     "cpr-new": (LiveUpdate, new, ""),
+    "exec-old": (Exec, old, "@"),
+    "exec-new": (Exec, new, ""),
 }
 
 
@@ -190,10 +233,12 @@ def run(program, way, nth, choice):
         wrong = repr(error)
     ends = [h.old.quit(), h.end_new()]
     texts = [text for _, text in ends]
-    failed = next((line for line in texts[failing is new].splitlines() if " fails: " in line), None)
-    wrong = wrong or ended("old", *ends[0], False) or ended("new", *ends[1],
-                                                           not h.completed or h.unheard)
-    if h.unheard and ("readv" not in (failed or "") or "does not let go" not in texts[1]):
+    failed = next((line for line in "\n".join(texts).splitlines() if " fails: " in line), None)
+    same = h.new is h.old  # a new program has no old one to fall back to
+    wrong = (wrong or ended("old", *ends[0], same and h.unheard and failing is new) or
+             ended("new", *ends[1], not h.completed or h.unheard))
+    if (h.unheard and not same and
+            ("readv" not in (failed or "") or "does not let go" not in texts[1])):
         wrong = wrong or "new: it was told to go, and has ended"
     said = [h.reason] + [line for text in texts for line in complaints(text)[:2]]
     return (failed, "completed" if h.completed else "failed", wrong,

@@ -30,7 +30,8 @@ WAYS = {
 }
 # Unless all is asked for: of which calls every how many-th.
 BRIEFLY = {"iommufd": 1, "group": 1, "iommufd-dead": 9, "group-dead": 9, "kvm": 3,
-           "migrate-source": 8, "migrate-destination": 8, "cpr-old": 3, "cpr-new": 8}
+           "migrate-source": 8, "migrate-destination": 8, "cpr-old": 3, "cpr-new": 8,
+           "exec-old": 1, "exec-new": 1}
 
 
 def play(vm, properties):
