@@ -253,7 +253,8 @@ def test_waiting():
         print(text, end="")
 
     for args, why in [
-        (["-incoming", json.dumps(channel("cpr", "/tmp/x")), "-incoming", json.dumps(channel("cpr", "/tmp/y"))], "two channels"),
+        (["-incoming", json.dumps(channel("cpr", "/tmp/x")),
+          "-incoming", json.dumps(channel("cpr", "/tmp/y"))], "two channels"),
         (["-incoming", "unix:/tmp/x", "-incoming", "unix:/tmp/y"], "one channel of type main"),
     ]:
         code, text = start(*args, greet=False).end()

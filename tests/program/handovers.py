@@ -240,6 +240,8 @@ def run(program, way, nth, choice):
     if (h.unheard and not same and
             ("readv" not in (failed or "") or "does not let go" not in texts[1])):
         wrong = wrong or "new: it was told to go, and has ended"
+    if not failed and any(not line.startswith("sim: ") for line in "".join(texts).splitlines()):
+        wrong = wrong or "it went well, and yet says something"
     said = [h.reason] + [line for text in texts for line in complaints(text)[:2]]
     return (failed, "completed" if h.completed else "failed", wrong,
             " | ".join(filter(None, said)), "\n-- new --\n".join(texts))

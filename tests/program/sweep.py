@@ -3,8 +3,9 @@
 """sweep.py PROGRAM [all | WAY [STRIDE | N ERROR]]: one scenario again and again, in which call N of
 the kernel (or for memory or a thread) fails, for each N there is. Each run must end with a line that
 says why and status 1, or as a VM that answers and quits with status 0; nothing may be left open in
-any. Where a VM goes from one process to another (handovers.py), one of the two has it. "all": in all ways, and with each error that is plausible for the call where otherwise it is one;
-WAY: only so, and of the calls every STRIDE-th; WAY N ERROR: that run only."""
+any. Where a VM goes from one process to another (handovers.py), one of the two has it. "all": in all
+ways, and with each error that is plausible for the call where otherwise it is one; WAY: only so, and
+of the calls every STRIDE-th; WAY N ERROR: that run only."""
 
 import concurrent.futures
 import os
@@ -30,7 +31,7 @@ WAYS = {
 }
 # Unless all is asked for: of which calls every how many-th.
 BRIEFLY = {"iommufd": 1, "group": 1, "iommufd-dead": 9, "group-dead": 9, "kvm": 3,
-           "migrate-source": 8, "migrate-destination": 8, "cpr-old": 3, "cpr-new": 8,
+           "migrate-source": 8, "migrate-destination": 8, "cpr-old": 1, "cpr-new": 8,
            "exec-old": 1, "exec-new": 1}
 
 

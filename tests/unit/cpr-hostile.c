@@ -81,24 +81,9 @@ static const Hostile all[] = {
     { "container/i0/extents", 0, true, empty, "has mapped guest memory otherwise meanwhile" },
     { "vfio/d0/vector", 1, true, file, "gives for vector 1 is no eventfd" },
     { "vfio/d0/vector", 1, true, waits, "gives for vector 1 is no eventfd" },
-    { "vfio/d0/err-notifier", 0, true, file, "gives for err-notifier 0 is no eventfd" },
     { "vfio/d0/interrupts", 0, true, other_interrupt, "which nothing here takes" },
     { "vfio/d0/interrupts", 0, true, no_interrupt, "does not say which interrupts it has" },
 };
-
-static PCIDevice *guest(void)
-{
-    PCIDevice *dev;
-
-    setup();
-    sim->irqs[VFIO_PCI_ERR_IRQ_INDEX].count = 1;
-    dev = plug_ok("");
-    map_bar0(dev);
-    msix_entry(0, false);
-    msix_entry(1, false);
-    cfg_write(dev, MSIX_CAP + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, 2);
-    return dev;
-}
 
 static void change(GByteArray *message, GArray *fds, const Hostile *c)
 {
@@ -115,7 +100,7 @@ static void test_refused(void)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
         unsigned before = open_fds();
-        PCIDevice *dev = guest();
+        PCIDevice *dev = plug_with_msix(2);
         g_autoptr(GError) err = NULL;
         Handover h = { 0 };
 

@@ -12,21 +12,6 @@
 
 /* ---- the old process ---- */
 
-static PCIDevice *guest_with_msix(unsigned vectors)
-{
-    PCIDevice *dev;
-
-    setup();
-    dev = plug_ok("");
-    map_bar0(dev);
-    for (unsigned i = 0; i < vectors; i++) {
-        msix_entry(i, false);
-    }
-    cfg_write(dev, MSIX_CAP + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, 2);
-    g_assert_cmpuint(bindings->len, ==, vectors);
-    return dev;
-}
-
 /* Nothing that would disturb the device; after the VM is whole again: but what brings it back. */
 static void assert_quiet(bool whole)
 {
@@ -141,7 +126,7 @@ static bool is_signalled(int fd)
 
 static void test_msix(void)
 {
-    PCIDevice *dev = guest_with_msix(3);
+    PCIDevice *dev = plug_with_msix(3);
     unsigned p2p = p2p_extents();
     Handover h = { 0 };
 
@@ -176,7 +161,7 @@ static void test_msix(void)
 /* A masked vector that has fired stays pending, and comes when it is unmasked. */
 static void test_masked(void)
 {
-    PCIDevice *dev = guest_with_msix(2);
+    PCIDevice *dev = plug_with_msix(2);
     Handover h = { 0 };
 
     msix_entry(1, true);
@@ -241,7 +226,7 @@ static void test_msi(void)
 /* It comes to nothing: all is as before. */
 static void test_undo(void)
 {
-    PCIDevice *dev = guest_with_msix(3);
+    PCIDevice *dev = plug_with_msix(3);
     unsigned p2p = p2p_extents();
 
     for (unsigned i = 0; i < 3; i++) {
@@ -265,7 +250,7 @@ static void test_undo(void)
 /* Whatever call fails while it lets go, or brings it back: the guest has its interrupts. */
 static void test_stop_fails(void)
 {
-    PCIDevice *dev = guest_with_msix(3);
+    PCIDevice *dev = plug_with_msix(3);
     bool failed = true;
 
     for (unsigned n = 1; failed; n++) {
@@ -292,7 +277,7 @@ static void test_new_fails(void)
     bool failed = true;
 
     for (unsigned n = 1; failed; n++) {
-        PCIDevice *dev = guest_with_msix(2);
+        PCIDevice *dev = plug_with_msix(2);
         g_autoptr(GError) err = NULL;
         Handover h = { 0 };
 
@@ -322,7 +307,7 @@ static void test_misfit(void)
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(misfits); i++) {
-        PCIDevice *dev = guest_with_msix(1);
+        PCIDevice *dev = plug_with_msix(1);
         g_autoptr(GError) err = NULL;
         Handover h = { 0 };
 
@@ -344,7 +329,7 @@ static void test_misfit(void)
 /* Guest memory is not what the old process has mapped. */
 static void test_extents(void)
 {
-    PCIDevice *dev = guest_with_msix(1);
+    PCIDevice *dev = plug_with_msix(1);
     FlatView *view;
     const MemoryRange *r;
     MemoryRegion *low;
@@ -372,7 +357,7 @@ static void test_extents(void)
 /* Whatever byte of a message is another, or missing, is found. */
 static void test_message(void)
 {
-    PCIDevice *dev = guest_with_msix(2);
+    PCIDevice *dev = plug_with_msix(2);
     Handover h = { 0 };
 
     handover_save(&h);
@@ -398,7 +383,7 @@ static void test_check(void)
 {
     static Machine machine;
     static RAMBlock private = { .idstr = (char *)"private", .fd = -1 };
-    PCIDevice *dev = guest_with_msix(1);
+    PCIDevice *dev = plug_with_msix(1);
     g_autoptr(GError) err = NULL;
 
     g_assert_false(cpr_check(&err));
