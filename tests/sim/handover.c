@@ -179,7 +179,7 @@ static void load_device(const SavedDevice *from)
 {
     SimDevice *dev = device_of(from->minor);
 
-    g_assert_nonnull(dev);
+    g_assert(dev);
     memcpy(dev->config, from->config, sizeof(dev->config));
     if (!dev->bound) {
         dev->bound = true;
