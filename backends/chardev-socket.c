@@ -373,18 +373,23 @@ static GSocket *open_tcp(ChardevSocket *s, const SocketOptions *o, GError **errp
     return g_steal_pointer(&sock);
 }
 
+/* GLib closes some of the descriptors that it cannot use, so it only gets what it can. */
 static GSocket *open_fd(ChardevSocket *s, const SocketOptions *o, GError **errp)
 {
-    int fd = fd_take(o->fd, errp);
-    GSocket *sock = fd < 0 ? NULL : g_socket_new_from_fd(fd, errp);
+    int fd = fd_take(o->fd, errp), type = 0;
+    socklen_t len = sizeof(type);
 
     s->is_unix = true;
     s->address = g_strdup_printf("fd:%s", o->fd);
-    if (fd >= 0 && !sock) {
-        g_prefix_error(errp, "descriptor %s: ", o->fd);
-        fd_give_back(o->fd, fd);
+    if (fd < 0) {
+        return NULL;
     }
-    return sock;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) || type != SOCK_STREAM) {
+        fd_give_back(o->fd, fd);
+        error_set(errp, "descriptor %s is not a stream socket", o->fd);
+        return NULL;
+    }
+    return g_socket_new_from_fd(fd, errp);
 }
 
 static bool socket_open(Chardev *chr, JsonObject *opts, GError **errp)

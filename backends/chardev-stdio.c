@@ -71,8 +71,11 @@ static bool stdio_open(Chardev *chr, JsonObject *opts, GError **errp)
         registered = true;
         atexit(restore);
     }
+    /* On a terminal both are the same open file. */
     for (int fd = 0; fd < 2; fd++) {
         before.flags[fd] = fcntl(fd, F_GETFL);
+    }
+    for (int fd = 0; fd < 2; fd++) {
         fcntl(fd, F_SETFL, before.flags[fd] | O_NONBLOCK);
     }
     before.is_tty = tcgetattr(STDIN_FILENO, &before.tty) == 0;

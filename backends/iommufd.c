@@ -15,6 +15,7 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/hostcalls.h"
+#include "util/ioctls.h"
 #include "util/linux-iommufd.h"
 #include "util/linux-vfio.h"
 #include "util/memlock.h"
@@ -41,15 +42,14 @@ static const Property iommufd_properties[] = {
 
 typedef struct IOMMUFDCommand {
     unsigned long request;
-    const char *name;
     size_t iova, length; /* where they are in the command's structure; 0: it has none */
     bool pins;           /* memory, which counts against RLIMIT_MEMLOCK */
     const char *since;   /* the first Linux that has it; NULL: iommufd never was without */
 } IOMMUFDCommand;
 
-#define COMMAND(c, ...)                         \
-    {                                           \
-        .request = c, .name = #c, ##__VA_ARGS__ \
+#define COMMAND(c, ...)             \
+    {                               \
+        .request = c, ##__VA_ARGS__ \
     }
 #define COMMAND_RANGE(T, ...) \
     .iova = offsetof(T, iova), .length = offsetof(T, length), ##__VA_ARGS__
@@ -58,9 +58,12 @@ static const IOMMUFDCommand commands[] = {
     COMMAND(IOMMU_DESTROY),
     COMMAND(IOMMU_IOAS_ALLOC),
     COMMAND(IOMMU_IOAS_IOVA_RANGES),
+    COMMAND(IOMMU_IOAS_ALLOW_IOVAS),
     COMMAND(IOMMU_IOAS_MAP, COMMAND_RANGE(struct iommu_ioas_map, .pins = true)),
     COMMAND(IOMMU_IOAS_MAP_FILE,
             COMMAND_RANGE(struct iommu_ioas_map_file, .pins = true, .since = "6.13")),
+    COMMAND(IOMMU_IOAS_COPY, .iova = offsetof(struct iommu_ioas_copy, dst_iova),
+            .length = offsetof(struct iommu_ioas_copy, length), .pins = true),
     COMMAND(IOMMU_IOAS_UNMAP, COMMAND_RANGE(struct iommu_ioas_unmap)),
     COMMAND(IOMMU_OPTION),
     COMMAND(IOMMU_HWPT_ALLOC, .pins = true, .since = "6.7"),
@@ -90,8 +93,8 @@ static void set_call_error(IOMMUFDBackend *be, const IOMMUFDCommand *c, const vo
     } else if (c->since && errnum == ENOTTY) {
         why = g_strdup_printf("; it needs Linux %s", c->since);
     }
-    error_set(errp, "%s: %s%s failed: %s%s", be->parent.id, c->name, range ?: "",
-              g_strerror(errnum), why ?: "");
+    error_set(errp, "%s: %s%s failed: %s%s", be->parent.id, host_ioctl_name(c->request),
+              range ?: "", g_strerror(errnum), why ?: "");
 }
 
 static const IOMMUFDCommand *find_command(unsigned long request)
@@ -177,6 +180,20 @@ IOVARange *iommufd_ioas_iova_ranges(IOMMUFDBackend *be, uint32_t ioas_id, size_t
     return ranges ? g_steal_pointer(&ranges) : g_new0(IOVARange, 1);
 }
 
+bool iommufd_ioas_allow_iovas(IOMMUFDBackend *be, uint32_t ioas_id, const IOVARange *ranges,
+                              uint32_t n, GError **errp)
+{
+    struct iommu_ioas_allow_iovas allow = {
+        .size = sizeof(allow),
+        .ioas_id = ioas_id,
+        .num_iovas = n,
+        .allowed_iovas = (uintptr_t)ranges,
+    };
+
+    TRACE("iommufd_backend_allow_iovas", "%s ioas %u ranges %u", be->parent.id, ioas_id, n);
+    return iommufd_call(be, IOMMU_IOAS_ALLOW_IOVAS, &allow, errp);
+}
+
 static uint32_t map_flags(bool readonly)
 {
     return IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
@@ -219,6 +236,26 @@ bool iommufd_ioas_map_file(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, 
           " readonly %d",
           be->parent.id, ioas_id, iova, length, fd, start, readonly);
     return iommufd_call(be, IOMMU_IOAS_MAP_FILE, &map, errp);
+}
+
+bool iommufd_ioas_copy(IOMMUFDBackend *be, uint32_t to_ioas, uint64_t to_iova, uint32_t from_ioas,
+                       uint64_t from_iova, uint64_t length, bool readonly, GError **errp)
+{
+    struct iommu_ioas_copy copy = {
+        .size = sizeof(copy),
+        .flags = map_flags(readonly),
+        .dst_ioas_id = to_ioas,
+        .src_ioas_id = from_ioas,
+        .length = length,
+        .dst_iova = to_iova,
+        .src_iova = from_iova,
+    };
+
+    TRACE("iommufd_backend_copy_dma",
+          "%s ioas %u iova 0x%" PRIx64 " from ioas %u iova 0x%" PRIx64 " length 0x%" PRIx64
+          " readonly %d",
+          be->parent.id, to_ioas, to_iova, from_ioas, from_iova, length, readonly);
+    return iommufd_call(be, IOMMU_IOAS_COPY, &copy, errp);
 }
 
 bool iommufd_ioas_unmap(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, uint64_t length,
@@ -380,7 +417,8 @@ static void probe_commands(IOMMUFDBackend *be)
         if (commands[i].since && hostcalls->ioctl(be->fd, commands[i].request, &size) &&
             errno == ENOTTY) {
             be->missing |= 1U << i;
-            g_string_append_printf(missing, "%s%s", missing->len ? " " : "", commands[i].name);
+            g_string_append_printf(missing, "%s%s", missing->len ? " " : "",
+                                   host_ioctl_name(commands[i].request));
         }
     }
     be->missing_names = g_string_free(g_steal_pointer(&missing), FALSE);

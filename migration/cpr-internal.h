@@ -8,8 +8,10 @@
 
 /* ---- cpr.c: the registry and who is in it; locked ---- */
 
-/* Old: why it cannot be now. */
+/* Old: why it cannot be now: the first reason. */
 bool cpr_check(GError **errp);
+/* Old: adds all reasons of that mode, of which there are none once the VM is another process's. */
+void cpr_blockers(MigMode mode, JsonArray *reasons);
 /* Old: it begins; devices work on when the VM stops. */
 void cpr_begin(void);
 /*

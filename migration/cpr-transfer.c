@@ -12,7 +12,6 @@
 #include "cpr-internal.h"
 #include "migration/control.h"
 #include "stream.h"
-#include "util/confined.h"
 #include "util/error.h"
 #include "util/trace.h"
 
@@ -64,9 +63,6 @@ static bool may_exec(const MigrationAddress *main, GError **errp)
     if (!migration_parameters.cpr_exec_command || !*migration_parameters.cpr_exec_command) {
         return error_set(errp, "mode=cpr-exec needs the parameter cpr-exec-command");
     }
-    if (process_confined) {
-        return error_set(errp, "mode=cpr-exec: -sandbox on lets no program start");
-    }
     if (migration_capability(MIG_CAP_MULTIFD)) {
         return error_set(errp, "mode=cpr-exec sends no memory: no use for multifd");
     }
@@ -79,8 +75,7 @@ bool cpr_may_start(MigMode mode, const MigrationAddress *main, const MigrationAd
                    GError **errp)
 {
     if (mode == MIG_MODE_CPR_REBOOT) {
-        return error_set(errp, "mode=cpr-reboot is not supported: no device stays as it is when "
-                               "its host's kernel starts anew");
+        return cpr_check(errp);
     }
     if (mode == MIG_MODE_CPR_EXEC && !cpr) {
         return may_exec(main, errp) && cpr_check(errp);

@@ -12,6 +12,7 @@
 #include "core/machine.h"
 #include "core/runstate.h"
 #include "cpr-internal.h"
+#include "util/confined.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/hostcalls.h"
@@ -388,27 +389,64 @@ static const Owner *owner(guint i)
     return owners && i < owners->len ? &g_array_index(owners, Owner, i) : NULL;
 }
 
-bool cpr_check(GError **errp)
+static void check_mode(MigMode mode, JsonArray *reasons)
+{
+    if (mode == MIG_MODE_CPR_REBOOT) {
+        json_array_add_string_element(reasons,
+                                      "mode=cpr-reboot is not supported: no device stays as it is "
+                                      "when its host's kernel starts anew");
+    }
+    if (mode == MIG_MODE_CPR_EXEC && process_confined) {
+        json_array_add_string_element(reasons, "mode=cpr-exec: -sandbox on lets no program start");
+    }
+}
+
+static void check_memory(JsonArray *reasons)
+{
+    if (!current_machine || !current_machine->aux_ram_share) {
+        json_array_add_string_element(reasons, "CPR needs -machine aux-ram-share=on");
+    }
+    for (const RAMBlock *block = ram_blocks; block; block = block->next) {
+        g_autofree char *text = NULL;
+
+        if (!block->shared || block->fd < 0) {
+            text =
+                g_strdup_printf("Memory region %s is not compatible with CPR: its memory is this "
+                                "process's alone (share=off)",
+                                block->idstr);
+            json_array_add_string_element(reasons, text);
+        }
+    }
+}
+
+void cpr_blockers(MigMode mode, JsonArray *reasons)
 {
     const Owner *o;
 
-    if (!current_machine || !current_machine->aux_ram_share) {
-        return error_set(errp, "CPR needs -machine aux-ram-share=on");
+    if (incoming || run_state_is_given_away()) {
+        return;
     }
-    for (const RAMBlock *block = ram_blocks; block; block = block->next) {
-        if (!block->shared || block->fd < 0) {
-            return error_set(errp,
-                             "Memory region %s is not compatible with CPR: its memory is this "
-                             "process's alone (share=off)",
-                             block->idstr);
-        }
+    check_mode(mode, reasons);
+    if (!(MIG_MODE_CPR_LIVE & 1u << mode)) {
+        return;
     }
+    check_memory(reasons);
     for (guint i = 0; (o = owner(i)); i++) {
-        if (o->ops->check && !o->ops->check(o->opaque, errp)) {
-            return false;
+        g_autoptr(GError) err = NULL;
+
+        if (o->ops->check && !o->ops->check(o->opaque, &err)) {
+            json_array_add_string_element(reasons, err->message);
         }
     }
-    return true;
+}
+
+bool cpr_check(GError **errp)
+{
+    g_autoptr(JsonArray) reasons = json_array_new();
+
+    cpr_blockers(migration_mode(), reasons);
+    return !json_array_get_length(reasons) ||
+           error_set(errp, "%s", json_array_get_string_element(reasons, 0));
 }
 
 void cpr_begin(void)

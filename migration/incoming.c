@@ -233,16 +233,27 @@ static Stream *add_stream(MigrationChannel *channel)
     return s;
 }
 
+/* As the user has it when the source comes. */
+static unsigned multifd_channels(void)
+{
+    unsigned n;
+
+    machine_lock();
+    n = migration_capability(MIG_CAP_MULTIFD) ? migration_parameters.multifd_channels : 0;
+    machine_unlock();
+    return n;
+}
+
 static bool accept_channels(GByteArray *buf, GError **errp)
 {
-    unsigned wanted =
-        migration_capability(MIG_CAP_MULTIFD) ? migration_parameters.multifd_channels : 0;
     MigrationChannel *channels[MULTIFD_MAX];
     MigrationChannel *channel = migration_accept(in.listener, in.cancel, errp);
+    unsigned wanted;
 
     if (!channel || !take_hello(add_stream(channel), &in.hello, buf, errp)) {
         return false;
     }
+    wanted = multifd_channels();
     if (in.hello.channels != wanted) {
         return error_set(errp, "the source has %u multifd channels, here are %u", in.hello.channels,
                          wanted);
@@ -569,6 +580,16 @@ bool migration_incoming_start(const char *uri, JsonArray *channels, bool exit_on
 void migration_incoming_autostart(bool on)
 {
     in.autostart = on;
+}
+
+bool migration_is_receiving(void)
+{
+    return in.sections;
+}
+
+bool migration_incoming_is_listening(void)
+{
+    return in.listener;
 }
 
 void migration_incoming_query(JsonObject *o)

@@ -9,21 +9,26 @@
 #include "migration/options.h"
 #include "stream.h"
 
-/* ---- migration.c ---- */
+/* ---- main-call.c ---- */
 
 /*
  * Runs the function in the main thread, machine lock held, and waits for it: what changes the run
  * state or devices must not come in between two steps of the main loop.  Of threads of ours only.
  */
 bool migration_main_call(bool (*fn)(GError **errp), GError **errp);
+
+/* ---- rate.c ---- */
+
 /* Before @bytes are sent: waits as long as max-bandwidth wants. */
 void migration_rate_limit(uint64_t bytes);
 
+/* ---- control.c ---- */
+
 /* The address that QMP's arguments tell, which are one or the other. */
 MigrationAddress *migration_main_address(const char *uri, JsonArray *channels, GError **errp);
-/* What query-migrate says of a source. */
-void migration_source_query(JsonObject *o);
 void migration_source_shutdown(void);
+
+/* ---- migration.c ---- */
 
 /* What the main channel begins with. */
 typedef struct Hello {
@@ -57,6 +62,8 @@ unsigned migration_throttle_percentage(void);
 /* ---- incoming.c ---- */
 
 void migration_incoming_query(JsonObject *o);
+/* A source may still connect, or one has. */
+bool migration_incoming_is_listening(void);
 void migration_incoming_shutdown(void);
 
 /* ---- status.c ---- */
@@ -122,9 +129,9 @@ bool migration_machine_check(const char *theirs, GPtrArray *sections, GError **e
 
 /* ---- ram.c: guest memory ---- */
 
-typedef struct RAMStats { /* as query-migrate names them; atomic */
-    uint64_t duplicate, normal, dirty_sync_count, dirty_pages_rate, total;
-    uint64_t remaining; /* bytes */
+typedef struct RAMStats { /* as query-migrate names them */
+    _Atomic uint64_t duplicate, normal, dirty_sync_count, dirty_pages_rate, total;
+    _Atomic uint64_t remaining; /* bytes */
 } RAMStats;
 
 extern RAMStats ram_stats;

@@ -50,11 +50,6 @@ RAMStats ram_stats;
 
 static GArray *saved; /* SavedBlock; NULL: no migration */
 
-static uint64_t count(uint64_t *stat, int64_t by)
-{
-    return __atomic_add_fetch(stat, by, __ATOMIC_RELAXED);
-}
-
 /* ---- what is to be sent ---- */
 
 static void free_saved(void)
@@ -132,9 +127,9 @@ void ram_save_sync(void)
 {
     migration_dirty_sync();
     for (guint i = 0; i < saved->len; i++) {
-        count(&ram_stats.remaining, merge(&g_array_index(saved, SavedBlock, i)) * PAGE);
+        ram_stats.remaining += merge(&g_array_index(saved, SavedBlock, i)) * PAGE;
     }
-    count(&ram_stats.dirty_sync_count, 1);
+    ram_stats.dirty_sync_count++;
 }
 
 /* ---- one sender ---- */
@@ -173,9 +168,9 @@ static bool flush(Sender *s, GError **errp)
     migration_rate_limit(sizeof(RAMHeader) + runs + s->data_pages * PAGE);
     ok = stream_send(s->stream, RECORD_RAM, 0, head, sizeof(RAMHeader) + runs, s->data,
                      s->data_pages * PAGE, errp);
-    count(&ram_stats.normal, s->data_pages);
-    count(&ram_stats.duplicate, s->done - s->data_pages);
-    count(&ram_stats.remaining, -(int64_t)(s->done * PAGE));
+    ram_stats.normal += s->data_pages;
+    ram_stats.duplicate += s->done - s->data_pages;
+    ram_stats.remaining -= s->done * PAGE;
     s->header.runs = s->data_pages = s->done = 0;
     return ok;
 }
@@ -410,6 +405,12 @@ void ram_load_free(RAMLoad *l)
 }
 
 /* Records of several channels may share a word of the bitmap. */
+static bool is_touched(const LoadedBlock *b, uint64_t page)
+{
+    return !b->touched ||
+           __atomic_load_n(&b->touched[page / 64], __ATOMIC_RELAXED) >> (page % 64) & 1;
+}
+
 static void touch(LoadedBlock *b, uint64_t first, uint64_t n)
 {
     for (uint64_t page = first; b->touched && page < first + n; page++) {
@@ -422,10 +423,7 @@ static void clear_pages(LoadedBlock *b, uint64_t first, uint64_t n)
     for (uint64_t page = first; page < first + n; page++) {
         uint8_t *host = (uint8_t *)b->block->host + page * PAGE;
 
-        if (b->touched && !(b->touched[page / 64] >> (page % 64) & 1)) {
-            continue;
-        }
-        if (!is_zero(host)) {
+        if (is_touched(b, page) && !is_zero(host)) {
             memset(host, 0, PAGE);
         }
     }

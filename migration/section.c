@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the rest of the program has registered for migration: sections, blockers, dirty sources. */
-#include "internal.h"
+#include "cpr-internal.h"
 
 #include <string.h>
 
@@ -158,6 +158,7 @@ JsonArray *migration_blockers(MigMode mode)
             json_array_add_string_element(list, b->reason);
         }
     }
+    cpr_blockers(mode, list);
     return list;
 }
 

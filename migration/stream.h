@@ -48,8 +48,8 @@ typedef struct Stream {
     MigrationChannel *channel;
     GMutex lock; /* of whoever writes; a leaf */
     XXH64_state_t *sent_sum;
-    uint64_t sent; /* bytes; atomic */
-    gint broken;   /* atomic: something could not be sent */
+    _Atomic uint64_t sent; /* bytes */
+    gint broken;           /* atomic: something could not be sent */
     /* the record that is being read */
     Record record;
     uint32_t left;

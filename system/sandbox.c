@@ -3,7 +3,6 @@
 
 #include <asm/termbits.h>
 #include <errno.h>
-#include <linux/kvm.h>
 #include <linux/sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -11,14 +10,8 @@
 
 #include "util/confined.h"
 #include "util/error.h"
+#include "util/ioctls.h"
 #include "util/keyval.h"
-#include "util/linux-iommufd.h"
-#include "util/linux-vfio.h"
-
-/* Linux 6.2 */
-#ifndef VFIO_MIG_GET_PRECOPY_INFO
-#define VFIO_MIG_GET_PRECOPY_INFO _IO(VFIO_TYPE, VFIO_BASE + 21)
-#endif
 
 /* Whatever their arguments are. */
 static const int calls[] = {
@@ -149,101 +142,23 @@ static const struct {
     { SCMP_SYS(prctl), { 0, SCMP_CMP_EQ, PR_GET_NAME, 0 } },
 };
 
-static const uint32_t ioctls[] = {
-    KVM_RUN, /* the one that has no time */
-    KVM_CHECK_EXTENSION,
-    KVM_CLEAR_DIRTY_LOG,
-    KVM_CREATE_DEVICE,
-    KVM_ENABLE_CAP,
-    KVM_GET_CLOCK,
-    KVM_GET_DEBUGREGS,
-    KVM_GET_DEVICE_ATTR,
-    KVM_GET_DIRTY_LOG,
-    KVM_GET_IRQCHIP,
-    KVM_GET_LAPIC,
-    KVM_GET_MP_STATE,
-    KVM_GET_MSRS,
-    KVM_GET_MSR_INDEX_LIST,
-    KVM_GET_NESTED_STATE,
-    KVM_GET_ONE_REG,
-    KVM_GET_PIT2,
-    KVM_GET_REGS,
-    KVM_GET_SREGS,
-    KVM_GET_SREGS2,
-    KVM_GET_TSC_KHZ,
-    KVM_GET_VCPU_EVENTS,
-    KVM_GET_XCRS,
-    KVM_GET_XSAVE,
-    KVM_GET_XSAVE2,
-    KVM_IRQFD,
-    KVM_IRQ_LINE,
-    KVM_KVMCLOCK_CTRL,
-    KVM_SET_CLOCK,
-    KVM_SET_DEBUGREGS,
-    KVM_SET_DEVICE_ATTR,
-    KVM_SET_GSI_ROUTING,
-    KVM_SET_IRQCHIP,
-    KVM_SET_LAPIC,
-    KVM_SET_MP_STATE,
-    KVM_SET_MSRS,
-    KVM_SET_NESTED_STATE,
-    KVM_SET_ONE_REG,
-    KVM_SET_PIT2,
-    KVM_SET_REGS,
-    KVM_SET_SREGS,
-    KVM_SET_SREGS2,
-    KVM_SET_TSC_KHZ,
-    KVM_SET_USER_MEMORY_REGION,
-    KVM_SET_VCPU_EVENTS,
-    KVM_SET_XCRS,
-    KVM_SET_XSAVE,
-    KVM_SIGNAL_MSI,
-    IOMMU_DESTROY,
-    IOMMU_GET_HW_INFO,
-    IOMMU_HWPT_ALLOC,
-    IOMMU_HWPT_GET_DIRTY_BITMAP,
-    IOMMU_HWPT_SET_DIRTY_TRACKING,
-    IOMMU_IOAS_ALLOC,
-    IOMMU_IOAS_CHANGE_PROCESS,
-    IOMMU_IOAS_IOVA_RANGES,
-    IOMMU_IOAS_MAP,
-    IOMMU_IOAS_MAP_FILE,
-    IOMMU_IOAS_UNMAP,
-    IOMMU_OPTION,
-    VFIO_DEVICE_ATTACH_IOMMUFD_PT,
-    VFIO_DEVICE_BIND_IOMMUFD,
-    VFIO_DEVICE_DETACH_IOMMUFD_PT,
-    VFIO_DEVICE_FEATURE,
-    VFIO_DEVICE_GET_INFO,
-    VFIO_DEVICE_GET_IRQ_INFO,
-    VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
-    VFIO_DEVICE_GET_REGION_INFO,
-    VFIO_DEVICE_PCI_HOT_RESET,
-    VFIO_DEVICE_RESET,
-    VFIO_DEVICE_SET_IRQS,
-    VFIO_GET_API_VERSION,
-    VFIO_GROUP_GET_DEVICE_FD,
-    VFIO_GROUP_GET_STATUS,
-    VFIO_GROUP_SET_CONTAINER,
-    VFIO_GROUP_UNSET_CONTAINER,
-    VFIO_IOMMU_GET_INFO,
-    VFIO_IOMMU_MAP_DMA,
-    VFIO_IOMMU_UNMAP_DMA,
-    VFIO_MIG_GET_PRECOPY_INFO,
-    VFIO_SET_IOMMU,
-    /* terminals and sockets */
-    FIONBIO,
-    FIONREAD,
-    TCGETS,
-    TCSETS,
-    TCSETSF,
-    TCSETSW,
+/* What libraries do with terminals and sockets; the program's own ioctls say themselves. */
+static const uint32_t other_ioctls[] = {
+    FIONBIO, FIONREAD, TCGETS, TCSETS, TCSETSF, TCSETSW,
 };
 
 bool sandbox_has_ioctl(unsigned long request)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(ioctls); i++) {
-        if (ioctls[i] == request) {
+    size_t n;
+    const HostIoctl *own = host_ioctls(&n);
+
+    for (size_t i = 0; i < n; i++) {
+        if (own[i].request == request) {
+            return !own[i].setup;
+        }
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(other_ioctls); i++) {
+        if (other_ioctls[i] == request) {
             return true;
         }
     }
@@ -282,9 +197,18 @@ bool sandbox_parse(const char *arg, bool *on, GError **errp)
     return true;
 }
 
+/* The kernel looks at 32 bits of a request. */
+static int allow_ioctl(scmp_filter_ctx filter, uint32_t request)
+{
+    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+                            SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, request));
+}
+
 /* 0 or -errno. */
 static int add_rules(scmp_filter_ctx filter)
 {
+    size_t n;
+    const HostIoctl *own = host_ioctls(&n);
     int ret = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
 
     if (!ret) {
@@ -297,10 +221,11 @@ static int add_rules(scmp_filter_ctx filter)
         ret = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, calls_with[i].call, 1,
                                      &calls_with[i].arg);
     }
-    /* The kernel looks at 32 bits of a request. */
-    for (size_t i = 0; i < G_N_ELEMENTS(ioctls) && !ret; i++) {
-        ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-                               SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, ioctls[i]));
+    for (size_t i = 0; i < n && !ret; i++) {
+        ret = own[i].setup ? 0 : allow_ioctl(filter, own[i].request);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(other_ioctls) && !ret; i++) {
+        ret = allow_ioctl(filter, other_ioctls[i]);
     }
     return ret ?: seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 }

@@ -334,20 +334,20 @@ static bool make_machine(const Options *o, GError **errp)
 }
 
 /* -m, the size of the machine's memory-backend, or the default; the first two must agree. */
-static bool find_ram_size(const Options *o, uint64_t *size, GError **errp)
+static bool find_ram(const Options *o, MachineConfig *config, GError **errp)
 {
     const char *id = current_machine->memory_backend;
-    GObject *backend = id ? object_resolve(id) : NULL;
 
-    *size = o->ram_size ?: DEFAULT_RAM;
+    config->ram_size = o->ram_size ?: DEFAULT_RAM;
     if (!id) {
         return true;
     }
-    if (!backend || !G_TYPE_CHECK_INSTANCE_TYPE(backend, TYPE_HOST_MEMORY_BACKEND)) {
+    config->ram = object_resolve(id);
+    if (!config->ram || !G_TYPE_CHECK_INSTANCE_TYPE(config->ram, TYPE_HOST_MEMORY_BACKEND)) {
         return error_set(errp, "Memory backend '%s' not found", id);
     }
-    *size = HOST_MEMORY_BACKEND(backend)->size;
-    return !o->ram_size || o->ram_size == *size ||
+    config->ram_size = HOST_MEMORY_BACKEND(config->ram)->size;
+    return !o->ram_size || o->ram_size == config->ram_size ||
            error_set(errp, "Machine memory size does not match the size of the memory backend '%s'",
                      id);
 }
@@ -357,7 +357,7 @@ static bool configure_machine(const Options *o, GError **errp)
     MachineConfig *config = &current_machine->config;
     const MachineClass *klass = MACHINE_GET_CLASS(current_machine);
 
-    if (!find_ram_size(o, &config->ram_size, errp)) {
+    if (!find_ram(o, config, errp)) {
         return false;
     }
     if (klass->max_cpus && o->smp.maxcpus > klass->max_cpus) {

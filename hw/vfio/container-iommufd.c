@@ -154,7 +154,7 @@ static void cpr_save(VFIOContainer *c)
     cpr_save_data(name, 0, &of(c)->ioas_id, sizeof(of(c)->ioas_id));
 }
 
-static bool change_process(VFIOContainer *c, GError **errp)
+static bool cpr_take(VFIOContainer *c, bool back, GError **errp)
 {
     return iommufd_ioas_change_process(of(c)->be, errp);
 }
@@ -349,7 +349,7 @@ static const VFIOContainerOps iommufd_container_ops = {
     .dirty_query = dirty_query,
     .cpr_save = cpr_save,
     .cpr_save_device = cpr_save_device,
-    .change_process = change_process,
+    .cpr_take = cpr_take,
     .free = container_free,
 };
 

@@ -17,13 +17,6 @@
 
 #define DEV_CONTAINER "/dev/vfio/vfio"
 
-typedef struct VFIOType1Container {
-    VFIOContainer parent;
-    int fd;
-    unsigned groups;           /* that are in it */
-    uint64_t dirty_page_sizes; /* of dirty page tracking, a bitmap; 0: there is none */
-} VFIOType1Container;
-
 static VFIOType1Container *of(VFIOContainer *c)
 {
     return (VFIOType1Container *)c;
@@ -52,6 +45,15 @@ static bool set_iommu(VFIOContainer *c, GError **errp)
                            errno == ENODEV ? " (is the module vfio_iommu_type1 there?)" : "");
 }
 
+static bool set_container(VFIOContainer *c, VFIOGroup *g, GError **errp)
+{
+    if (hostcalls->ioctl(g->fd, VFIO_GROUP_SET_CONTAINER, &of(c)->fd)) {
+        return error_set_errno(errp, errno, "error setting container for group %u", g->id);
+    }
+    TRACE("vfio_group_set_container", "group %u container fd %d", g->id, of(c)->fd);
+    return true;
+}
+
 static void unset_container(VFIOGroup *g)
 {
     TRACE("vfio_group_unset_container", "group %u", g->id);
@@ -65,11 +67,10 @@ static bool attach_group(VFIOContainer *c, VFIODevice *dev, GError **errp)
     VFIOGroup *g = dev->group;
 
     if (!g->container) {
-        if (hostcalls->ioctl(g->fd, VFIO_GROUP_SET_CONTAINER, &of(c)->fd)) {
-            return error_set_errno(errp, errno, "error setting container for group %u", g->id);
+        if (!g->adopted && !set_container(c, g, errp)) {
+            return false;
         }
-        TRACE("vfio_group_set_container", "group %u container fd %d", g->id, of(c)->fd);
-        if (!of(c)->groups && !set_iommu(c, errp)) {
+        if (!g->adopted && !of(c)->groups && !set_iommu(c, errp)) {
             unset_container(g);
             return false;
         }
@@ -202,6 +203,9 @@ static bool map(VFIOContainer *c, uint64_t iova, uint64_t length, void *host, in
     const char *why = NULL;
     int error;
 
+    if (of(c)->peers && vfio_type1_take_peer(of(c), iova, length, host, readonly)) {
+        return true;
+    }
     TRACE("vfio_dma_map", "iova 0x%" PRIx64 " length 0x%" PRIx64 " host %p readonly %d", iova,
           length, host, readonly);
     if (!hostcalls->ioctl(of(c)->fd, VFIO_IOMMU_MAP_DMA, &map)) {
@@ -248,6 +252,7 @@ static bool unmap(VFIOContainer *c, uint64_t iova, uint64_t length, GError **err
 static void container_free(VFIOContainer *c)
 {
     host_fd_close(&of(c)->fd);
+    g_clear_pointer(&of(c)->peers, g_array_unref);
     g_free(c);
 }
 
@@ -275,6 +280,7 @@ static void describe(const VFIOContainer *parent, JsonObject *o)
     json_object_set_int_member(o, "groups", c->groups);
     json_object_set_int_member(o, "dma-avail", mappings_left(parent));
     json_object_set_boolean_member(o, "dirty-tracking", c->dirty_page_sizes != 0);
+    json_object_set_boolean_member(o, "update-vaddr", vfio_type1_can_update_vaddr(c->fd));
 }
 
 static void describe_device(const VFIOContainer *c, const VFIODevice *dev, JsonObject *o)
@@ -291,44 +297,114 @@ static const VFIOContainerOps type1_container_ops = {
     .iova_ranges = iova_ranges,
     .map = map,
     .unmap = unmap,
+    .cpr_check = vfio_type1_cpr_check,
+    .cpr_save = vfio_type1_cpr_save,
+    .cpr_stop = vfio_type1_cpr_stop,
+    .cpr_take = vfio_type1_cpr_take,
+    .cpr_finish = vfio_type1_cpr_finish,
+    .cpr_peers_stay = true,
     .free = container_free,
     .maps_device_memory_by_address = true,
 };
 
+unsigned vfio_type1_number(const VFIOContainer *c)
+{
+    return ((const VFIOType1Container *)c)->number;
+}
+
+static VFIOContainer *find_number(unsigned number)
+{
+    for (guint i = 0; vfio_containers && i < vfio_containers->len; i++) {
+        VFIOContainer *c = vfio_containers->pdata[i];
+
+        if (c->ops == &type1_container_ops && of(c)->number == number) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+static bool check_version(int fd, GError **errp)
+{
+    int version = hostcalls->ioctl(fd, VFIO_GET_API_VERSION, NULL);
+
+    if (version < 0) {
+        return error_set_errno(errp, errno, DEV_CONTAINER ": VFIO_GET_API_VERSION failed");
+    }
+    return version == VFIO_API_VERSION ||
+           error_set(errp, DEV_CONTAINER " speaks version %d, not %d", version, VFIO_API_VERSION);
+}
+
+static VFIOContainer *container_of_fd(int fd, unsigned number, GError **errp)
+{
+    g_autofree char *name = number ? g_strdup_printf(DEV_CONTAINER "#%u", number) : NULL;
+    VFIOType1Container *c;
+
+    if (!check_version(fd, errp)) {
+        host_fd_close(&fd);
+        return NULL;
+    }
+    c = g_new0(VFIOType1Container, 1);
+    c->fd = fd;
+    c->number = number;
+    vfio_container_init(&c->parent, &type1_container_ops, name ?: DEV_CONTAINER);
+    return &c->parent;
+}
+
 static VFIOContainer *container_new(GError **errp)
 {
     int fd = hostcalls->open(DEV_CONTAINER, O_RDWR);
-    VFIOType1Container *c;
-    int version;
+    unsigned number = 0;
 
     if (fd < 0) {
         error_set_errno(errp, errno, "cannot open " DEV_CONTAINER "%s",
                         errno == ENOENT ? " (does the kernel have CONFIG_VFIO_CONTAINER?)" : "");
         return NULL;
     }
-    version = hostcalls->ioctl(fd, VFIO_GET_API_VERSION, NULL);
-    if (version != VFIO_API_VERSION) {
-        if (version < 0) {
-            error_set_errno(errp, errno, DEV_CONTAINER ": VFIO_GET_API_VERSION failed");
-        } else {
-            error_set(errp, DEV_CONTAINER " speaks version %d, not %d", version, VFIO_API_VERSION);
-        }
-        host_fd_close(&fd);
-        return NULL;
+    while (find_number(number)) {
+        number++;
     }
-    c = g_new0(VFIOType1Container, 1);
-    c->fd = fd;
-    vfio_container_init(&c->parent, &type1_container_ops, DEV_CONTAINER);
-    return &c->parent;
+    return container_of_fd(fd, number, errp);
+}
+
+/* That which the old process has put the group into. */
+static VFIOContainer *container_adopt(const VFIOGroup *g, GError **errp)
+{
+    VFIOContainer *c = find_number(g->number);
+    int fd = c ? -1 : vfio_type1_cpr_find(g, errp);
+
+    if (fd >= 0) {
+        c = container_of_fd(fd, g->number, errp);
+        if (c) {
+            vfio_container_cpr_init(c);
+        }
+    }
+    return c;
+}
+
+static bool attach_first(VFIOContainer *c, VFIODevice *dev, GError **errp)
+{
+    bool ok;
+
+    if (!c) {
+        return false;
+    }
+    vfio_container_prepare(c);
+    vfio_container_await_pages(c);
+    ok = vfio_container_attach(c, dev, errp);
+    vfio_container_put(c);
+    return ok;
 }
 
 bool vfio_type1_attach(VFIODevice *dev, GError **errp)
 {
     VFIOContainer *c = dev->group->container;
-    bool ok;
 
     if (c) {
         return vfio_container_attach(c, dev, errp);
+    }
+    if (dev->group->adopted) {
+        return attach_first(container_adopt(dev->group, errp), dev, errp);
     }
     for (guint i = 0; vfio_containers && i < vfio_containers->len; i++) {
         g_autoptr(GError) err = NULL;
@@ -342,13 +418,5 @@ bool vfio_type1_attach(VFIODevice *dev, GError **errp)
         }
         TRACE("vfio_group_next_container", "group %u: %s", dev->group->id, err->message);
     }
-    c = container_new(errp);
-    if (!c) {
-        return false;
-    }
-    vfio_container_prepare(c);
-    vfio_container_await_pages(c);
-    ok = vfio_container_attach(c, dev, errp);
-    vfio_container_put(c);
-    return ok;
+    return attach_first(container_new(errp), dev, errp);
 }

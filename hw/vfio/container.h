@@ -41,12 +41,23 @@ typedef struct VFIOContainerOps {
     bool (*dirty_query)(VFIOContainer *c, uint64_t iova, uint64_t length, bool clear,
                         uint64_t *bitmap, GError **errp);
     /*
-     * Live update, of containers that can: what the other process needs to know of it and of an
-     * attached device, and the accounting of pinned memory becomes this process's.  NULL: it cannot.
+     * Live update (cpr.c): whether the kernel lets what is mapped change hands (NULL: others check
+     * it); what the other process needs to know of it and of an attached device (NULL: nothing).
      */
+    bool (*cpr_check)(VFIOContainer *c, GError **errp);
     void (*cpr_save)(VFIOContainer *c);
     void (*cpr_save_device)(const VFIOContainer *c, const VFIODevice *dev);
-    bool (*change_process)(VFIOContainer *c, GError **errp);
+    /* Old, the VM standing still: lets go of what is mapped, which stays so.  NULL: no need to. */
+    bool (*cpr_stop)(VFIOContainer *c, GError **errp);
+    /*
+     * What is mapped of guest memory is this process's; @back: again, after cpr_stop() perhaps, and
+     * the other process may have taken it meanwhile.  True if there is nothing to do.
+     */
+    bool (*cpr_take)(VFIOContainer *c, bool back, GError **errp);
+    /* New: the memory of devices has been mapped again.  May be NULL. */
+    void (*cpr_finish)(VFIOContainer *c);
+    /* The memory of devices stays mapped meanwhile; map() then takes over what there is. */
+    bool cpr_peers_stay;
     /* Nothing is mapped or attached any more, the common part is gone; frees the rest. */
     void (*free)(VFIOContainer *c);
     /* What x-query-vfio says of it and of a device beyond what is the same for all; may be NULL. */
@@ -64,7 +75,8 @@ typedef struct VFIOExtent {
     RAMBlock *block;       /* what it maps, from @offset on; NULL: a device's memory */
     uint64_t offset;
     bool readonly;
-    bool logged; /* devices that log their DMA were told of it */
+    uint64_t part; /* was mapped in parts of so many bytes; 0: in one piece */
+    bool logged;   /* devices that log their DMA were told of it */
 } VFIOExtent;
 
 struct VFIOContainer {
@@ -149,8 +161,8 @@ void vfio_container_cpr_register(VFIOContainer *c);
 /* A new container is one of the old process's: what that has mapped. */
 void vfio_container_cpr_init(VFIOContainer *c);
 void vfio_container_cpr_fini(VFIOContainer *c);
-/* Whether the old process has mapped just that. */
-bool vfio_container_adopt(VFIOContainer *c, const VFIOExtent *e, GError **errp);
+/* Whether the old process has mapped just that; fills in how. */
+bool vfio_container_adopt(VFIOContainer *c, VFIOExtent *e, GError **errp);
 /* Guest memory is there: whether the old process has more mapped. */
 bool vfio_container_adopted_all(VFIOContainer *c, GError **errp);
 /* For cpr.c: maps a device's memory again. */

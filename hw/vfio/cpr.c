@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Live update of containers and of devices that are reached by their cdevs.
+ * Live update of containers: what is the same for both kinds.
  *
  * All that is mapped stays mapped, and the new process checks that its guest memory is just that,
- * extent by extent.  Memory of other devices cannot stay: the kernel moves the accounting of pinned
- * pages to another process only while nothing is mapped from a dma-buf.  So it is unmapped when the VM
- * has stopped and mapped again when it is about to run, by whoever has the VM then.
+ * extent by extent.  Memory of other devices cannot stay in an iommufd's: the kernel moves the
+ * accounting of pinned pages to another process only while nothing is mapped from a dma-buf.  So it
+ * is unmapped when the VM has stopped and mapped again when it is about to run, by whoever has the VM
+ * then.  A type1 container keeps it (cpr-type1.c).
  */
 #include "hw/vfio/container.h"
 
 #include <string.h>
 
-#include "core/accel.h"
 #include "migration/cpr.h"
 #include "util/error.h"
 #include "util/trace.h"
@@ -19,7 +19,7 @@
 /* ---- extents ---- */
 
 typedef struct ExtentRecord {
-    uint64_t addr, iova, length, offset, readonly;
+    uint64_t addr, iova, length, offset, readonly, part;
     char block[64];
 } ExtentRecord;
 
@@ -30,7 +30,7 @@ static char *extents_name(const VFIOContainer *c)
 
 static ExtentRecord record_of(const VFIOExtent *e)
 {
-    ExtentRecord r = { e->addr, e->iova, e->length, e->offset, e->readonly, { 0 } };
+    ExtentRecord r = { e->addr, e->iova, e->length, e->offset, e->readonly, e->part, { 0 } };
 
     g_strlcpy(r.block, e->block->idstr, sizeof(r.block));
     return r;
@@ -73,14 +73,14 @@ void vfio_container_cpr_init(VFIOContainer *c)
     }
 }
 
-bool vfio_container_adopt(VFIOContainer *c, const VFIOExtent *e, GError **errp)
+bool vfio_container_adopt(VFIOContainer *c, VFIOExtent *e, GError **errp)
 {
-    const ExtentRecord wanted = record_of(e);
+    ExtentRecord wanted = record_of(e);
+    size_t n = c->adopted->len / sizeof(wanted);
     const ExtentRecord *there =
-        c->adopted->len ? bsearch(&wanted, c->adopted->data, c->adopted->len / sizeof(wanted),
-                                  sizeof(wanted), by_address)
-                        : NULL;
+        n ? bsearch(&wanted, c->adopted->data, n, sizeof(wanted), by_address) : NULL;
 
+    wanted.part = e->part = there ? there->part : 0;
     if (!there || memcmp(there, &wanted, sizeof(wanted))) {
         return error_set(errp, "the old process has something else mapped there, or nothing");
     }
@@ -104,6 +104,9 @@ static void unmap_peers(VFIOContainer *c, GError **errp)
     GHashTableIter iter;
     VFIOExtent *e;
 
+    if (c->ops->cpr_peers_stay) {
+        return;
+    }
     g_hash_table_iter_init(&iter, c->extents);
     while (!*errp && g_hash_table_iter_next(&iter, NULL, (void **)&e)) {
         if (!e->block && e->mapped) {
@@ -135,19 +138,14 @@ static bool container_check(void *opaque, GError **errp)
 {
     VFIOContainer *c = opaque;
 
-    if (!c->ops->change_process) {
-        return error_set(errp,
-                         "%s: CPR does not hand over devices that are reached by their groups; "
-                         "give them iommufd=",
-                         c->name);
-    }
-    return vfio_container_settle(c, errp);
+    return !c->ops->cpr_check || c->ops->cpr_check(c, errp);
 }
 
 static void container_save(void *opaque)
 {
     VFIOContainer *c = opaque;
 
+    vfio_container_settle(c, NULL); /* while the VM runs; if it fails, stop says so */
     c->ops->cpr_save(c);
     save_extents(c);
 }
@@ -157,6 +155,9 @@ static bool container_stop(void *opaque, GError **errp)
     VFIOContainer *c = opaque;
     GError *err = NULL;
 
+    if (!vfio_container_settle(c, errp)) {
+        return false;
+    }
     c->handed_over = true;
     unmap_peers(c, &err);
     if (err) {
@@ -164,7 +165,7 @@ static bool container_stop(void *opaque, GError **errp)
         return false;
     }
     save_extents(c);
-    return true;
+    return !c->ops->cpr_stop || c->ops->cpr_stop(c, errp);
 }
 
 /* The other process may have got as far as to take the accounting. */
@@ -179,7 +180,7 @@ static void container_undo(void *opaque)
     c->handed_over = false;
     unmap_peers(c, &err); /* those that stop had not reached */
     if (!err) {
-        c->ops->change_process(c, &err);
+        c->ops->cpr_take(c, true, &err);
     }
     if (err) {
         warn_report("%s", err->message);
@@ -200,7 +201,7 @@ static bool container_adopt(void *opaque, GError **errp)
         return error_set(errp, "%s: the old process has mapped guest memory otherwise meanwhile",
                          c->name);
     }
-    return c->ops->change_process(c, errp);
+    return c->ops->cpr_take(c, false, errp);
 }
 
 static void container_finish(void *opaque)
@@ -209,6 +210,9 @@ static void container_finish(void *opaque)
 
     g_clear_pointer(&c->adopted, g_byte_array_unref);
     map_peers(c);
+    if (c->ops->cpr_finish) {
+        c->ops->cpr_finish(c);
+    }
 }
 
 static const CprOps container_ops = {
@@ -229,141 +233,4 @@ void vfio_container_cpr_fini(VFIOContainer *c)
 {
     cpr_unregister(&container_ops, c);
     g_clear_pointer(&c->adopted, g_byte_array_unref);
-}
-
-/* ---- devices ---- */
-
-typedef struct DeviceRecord {
-    uint32_t devid;
-} DeviceRecord;
-
-static char *ids_name(const VFIODevice *dev)
-{
-    return g_strdup_printf("%s/ids", dev->cpr_name);
-}
-
-/* Where it is in sysfs names it as well, but not one that was given open. */
-static char *cpr_name(const VFIODevice *dev, const char *id, bool given)
-{
-    return id                    ? g_strdup_printf("vfio/%s", id)
-           : given || !dev->name ? NULL
-                                 : g_strdup_printf("vfio/host/%s", dev->name);
-}
-
-static bool device_check(void *opaque, GError **errp)
-{
-    const VFIODevice *dev = opaque;
-
-    if (!dev->cpr_name) {
-        return error_set(errp, "vfio %s: a device that was given by fd needs an id for CPR",
-                         dev->name);
-    }
-    return dev->domain || error_set(errp,
-                                    "vfio %s: CPR does not hand over a mediated device under "
-                                    "iommufd",
-                                    dev->name);
-}
-
-static void device_save(void *opaque)
-{
-    const VFIODevice *dev = opaque;
-    g_autofree char *ids = ids_name(dev);
-    DeviceRecord record = { dev->devid };
-
-    cpr_save_fd(dev->cpr_name, 0, dev->fd);
-    cpr_save_data(ids, 0, &record, sizeof(record));
-    dev->container->ops->cpr_save_device(dev->container, dev);
-}
-
-/* KVM knows a device by one VM only. */
-static bool device_stop(void *opaque, GError **errp)
-{
-    VFIODevice *dev = opaque;
-
-    if (dev->accel_told) {
-        accel_device_fd_del(dev->fd);
-        dev->accel_told = false;
-    }
-    return true;
-}
-
-static void device_tell_accel(void *opaque)
-{
-    VFIODevice *dev = opaque;
-    g_autoptr(GError) err = NULL;
-
-    if (dev->accel_told) {
-        return;
-    }
-    dev->accel_told = accel_device_fd_add(dev->fd, &err);
-    if (err) {
-        warn_report("vfio %s: %s", dev->name, err->message);
-    }
-}
-
-static const CprOps device_ops = {
-    .check = device_check,
-    .save = device_save,
-    .stop = device_stop,
-    .undo = device_tell_accel,
-    .finish = device_tell_accel,
-};
-
-void vfio_device_cpr_register(VFIODevice *dev, const char *id)
-{
-    if (!dev->adopted) {
-        dev->cpr_name = cpr_name(dev, id, dev->given);
-    }
-    cpr_register(&device_ops, dev);
-}
-
-void vfio_device_cpr_unregister(VFIODevice *dev)
-{
-    cpr_unregister(&device_ops, dev);
-}
-
-/* Its cdev, and not some other device's that the user has given this name. */
-static bool is_same(VFIODevice *dev, int fd, GError **errp)
-{
-    g_autofree char *sysfs = NULL;
-
-    if (!vfio_cdev_identify(fd, &dev->number, &sysfs, errp)) {
-        return false;
-    }
-    if (dev->sysfs && sysfs && !g_str_equal(dev->sysfs, sysfs)) {
-        return error_set(errp, "the old process has %s by that name", sysfs);
-    }
-    if (!dev->sysfs) {
-        dev->sysfs = g_steal_pointer(&sysfs);
-    }
-    if (!dev->name) {
-        dev->name = dev->sysfs ? g_path_get_basename(dev->sysfs) : g_strdup(dev->cpr_name);
-    }
-    return true;
-}
-
-bool vfio_device_cpr_find(VFIODevice *dev, const char *id, GError **errp)
-{
-    g_autofree char *ids = NULL;
-    const DeviceRecord *record;
-
-    dev->cpr_name = cpr_name(dev, id, false);
-    dev->fd = dev->cpr_name ? cpr_find_fd(dev->cpr_name, 0) : -1;
-    if (dev->fd < 0) { /* it is new */
-        g_clear_pointer(&dev->cpr_name, g_free);
-        return true;
-    }
-    ids = ids_name(dev);
-    record = cpr_find_data(ids, 0, sizeof(*record));
-    if (!record || !is_same(dev, dev->fd, errp)) {
-        if (!record) {
-            error_set(errp, "the old process does not say what it is bound to");
-        }
-        g_prefix_error(errp, "vfio %s: ", dev->name ?: id);
-        return false;
-    }
-    dev->devid = record->devid;
-    dev->adopted = true;
-    TRACE("vfio_cpr_find_device", "%s fd %d devid %u", dev->name, dev->fd, dev->devid);
-    return true;
 }

@@ -245,7 +245,7 @@ static bool find_device(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp
     if (ref->sysfs && !find_by_sysfs(dev, ref->sysfs, errp)) {
         return false;
     }
-    if (cpr_is_incoming() && ref->iommufd && !vfio_device_cpr_find(dev, ref->id, errp)) {
+    if (cpr_is_incoming() && !vfio_device_cpr_find(dev, ref->id, errp)) {
         return false;
     }
     return dev->adopted || !ref->fd || find_by_fd(dev, ref->fd, errp);

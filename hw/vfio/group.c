@@ -104,6 +104,7 @@ static void group_put(VFIOGroup *g)
         return;
     }
     TRACE("vfio_group_put", "group %u fd %d", g->id, g->fd);
+    vfio_group_cpr_unregister(g);
     if (g->accel_told) {
         accel_device_fd_del(g->fd);
     }
@@ -131,24 +132,31 @@ int vfio_group_fd(uint32_t id)
     return g ? g->fd : -1;
 }
 
-static VFIOGroup *group_open(unsigned id, const char *folder, const char *sysfs, GError **errp)
+static bool group_open(VFIOGroup *g, const char *folder, const char *sysfs, GError **errp)
 {
-    g_autofree char *path = g_strdup_printf(DEV_VFIO "/%u", id);
-    int fd = hostcalls->open(path, O_RDWR);
-    VFIOGroup *g;
+    g_autofree char *path = g_strdup_printf(DEV_VFIO "/%u", g->id);
 
-    if (fd < 0) {
-        open_failed(id, sysfs, errno, errp);
-        return NULL;
+    g->fd = hostcalls->open(path, O_RDWR);
+    if (g->fd < 0) {
+        open_failed(g->id, sysfs, errno, errp);
+        return false;
     }
-    g = g_new0(VFIOGroup, 1);
+    TRACE("vfio_group_get", "group %u fd %d", g->id, g->fd);
+    g->accel_told = check_viable(g, folder, errp) && accel_device_fd_add(g->fd, errp);
+    return g->accel_told;
+}
+
+static VFIOGroup *group_new(unsigned id, const char *folder, const char *sysfs, GError **errp)
+{
+    VFIOGroup *g = g_new0(VFIOGroup, 1);
+
     g->id = id;
-    g->fd = fd;
+    g->fd = -1;
     g->users = 1;
     g_ptr_array_add(groups, g);
-    TRACE("vfio_group_get", "group %u fd %d", g->id, g->fd);
-    g->accel_told = check_viable(g, folder, errp) && accel_device_fd_add(fd, errp);
-    if (!g->accel_told) {
+    vfio_group_cpr_register(g);
+    /* One that is adopted is another VM's until the VM is ours. */
+    if (!vfio_group_cpr_find(g, errp) || (!g->adopted && !group_open(g, folder, sysfs, errp))) {
         group_put(g);
         return NULL;
     }
@@ -180,7 +188,7 @@ static VFIOGroup *group_get(const char *sysfs, GError **errp)
     if (g) {
         g->users++;
     } else {
-        g = group_open((unsigned)id, folder, sysfs, errp);
+        g = group_new((unsigned)id, folder, sysfs, errp);
     }
     free(folder);
     return g;
@@ -214,11 +222,16 @@ static bool get_device_fd(VFIODevice *dev, const VFIODeviceRef *ref, GError **er
 static bool group_connect(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
 {
     dev->group = vfio_check_not_attached(dev, errp) ? group_get(dev->sysfs, errp) : NULL;
-    return dev->group && vfio_type1_attach(dev, errp) && get_device_fd(dev, ref, errp);
+    if (!dev->group) {
+        return false;
+    }
+    vfio_device_cpr_register(dev, ref->id);
+    return vfio_type1_attach(dev, errp) && (dev->adopted || get_device_fd(dev, ref, errp));
 }
 
 static void group_disconnect(VFIODevice *dev)
 {
+    vfio_device_cpr_unregister(dev);
     if (dev->container) {
         vfio_container_dirty_sync(dev->container); /* its log goes with the descriptor */
         vfio_container_dirty_detached(dev->container, dev);

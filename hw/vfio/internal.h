@@ -75,12 +75,12 @@ typedef struct VFIOCapChain {
 bool vfio_find_cap(const VFIOCapChain *chain, uint16_t id, size_t size, const void **cap,
                    size_t *room, GError **errp);
 
-/* cpr.c: live update of a device that is reached by its cdev; NULL @id: it has none. */
+/* cpr-device.c: live update of a device; NULL @id: it has none. */
 void vfio_device_cpr_register(VFIODevice *dev, const char *id);
 void vfio_device_cpr_unregister(VFIODevice *dev);
 /*
- * A new device, whose cpr_name is set: takes its descriptor and what it is bound to if the old
- * process has it, and sets dev->adopted.
+ * A new device, of which the interface is set: if the old process has it, takes its descriptor and
+ * what it is bound to, and sets dev->adopted and dev->cpr_name.
  */
 bool vfio_device_cpr_find(VFIODevice *dev, const char *id, GError **errp);
 

@@ -151,6 +151,7 @@ static bool map_extent(VFIOMapper *m, const Job *job)
     if (!g_atomic_int_get(&m->small_pages) || job->extent->length <= PART) {
         return vfio_container_map(m->container, job->extent, &job->range, &m->error);
     }
+    job->extent->part = PART;
     share(m, map_parts, &parts);
     m->error = parts.error;
     return !m->error;

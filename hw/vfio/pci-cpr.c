@@ -32,11 +32,6 @@ static char *name_of(const VFIOPCIDevice *vdev, const char *what)
     return g_strdup_printf("%s/%s", vdev->vbasedev->cpr_name, what);
 }
 
-static bool can_be_handed_over(const VFIOPCIDevice *vdev)
-{
-    return vdev->vbasedev->iommufd && vdev->vbasedev->cpr_name;
-}
-
 /* ---- who takes the signals to the guest ---- */
 
 static void disconnect(VFIOPCIDevice *vdev)
@@ -239,7 +234,7 @@ static const CprOps cpr_ops = { .stop = stop, .undo = connect, .finish = connect
 
 bool vfio_pci_cpr_init(VFIOPCIDevice *vdev, GError **errp)
 {
-    if (can_be_handed_over(vdev)) {
+    if (vdev->vbasedev->cpr_name) {
         cpr_register(&cpr_ops, vdev);
     }
     return true;

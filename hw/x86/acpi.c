@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The tables stand in one block of memory: FACS first (it wants 64 byte alignment), DSDT, then what
- * points to them and XSDT, which points to all.  The RSDP lies apart, where scanners look for it.
+ * The tables stand in one block of memory: FACS first (it wants 64 byte alignment), then those that
+ * point nowhere, of any length, then FADT and XSDT, which point to the others: the block's address
+ * is known when only these are missing.  The RSDP lies apart, where scanners look for it.
  *
  * There is no SMI: SMI_CMD is 0, which says that ACPI mode is always on.  IAPC_BOOT_ARCH denies
  * the keyboard controller although ports 0x60 and 0x64 answer: a guest that believes in one spends
@@ -136,11 +137,19 @@ typedef struct __attribute__((packed)) AcpiRsdp {
 } AcpiRsdp;
 G_STATIC_ASSERT(sizeof(AcpiRsdp) == ACPI_RSDP_SIZE);
 
-/* Where the tables are in the block, in their order. */
+enum { FADT, MADT, MCFG, LISTED }; /* what XSDT lists */
+
 typedef struct Block {
     GByteArray *out;
-    uint64_t base, facs, dsdt, listed[3]; /* addresses; what XSDT lists: FADT, MADT, MCFG */
+    uint64_t base;             /* its address */
+    guint dsdt, where[LISTED]; /* in the block; FACS is at 0 */
 } Block;
+
+#define BLOCK_ALIGN    0x10000ULL
+#define TABLE_ALIGN    16ULL
+#define ROUND_UP(size) (((size) + TABLE_ALIGN - 1) & -TABLE_ALIGN)
+#define POINTERS_SIZE \
+    (ROUND_UP(sizeof(AcpiFadt)) + ROUND_UP(sizeof(AcpiHeader) + LISTED * sizeof(uint64_t)))
 
 #define PUT(out, ...) \
     g_byte_array_append((out), (const guint8 *)(__VA_ARGS__), sizeof(*(__VA_ARGS__)))
@@ -156,36 +165,35 @@ static AcpiHeader header(const char *signature, uint8_t revision)
     return h;
 }
 
-/* The table that starts at @start is whole; returns its address.  The next one is 16-aligned. */
-static uint64_t finish(Block *b, guint start)
+/* The table that starts at @start is whole; the next one is aligned. */
+static guint finish(Block *b, guint start)
 {
     AcpiHeader *h = (AcpiHeader *)(void *)(b->out->data + start);
 
     h->length = b->out->len - start;
     h->checksum = x86_checksum(h, h->length);
-    while (b->out->len & 15) {
+    while (b->out->len % TABLE_ALIGN) {
         g_byte_array_append(b->out, (const guint8[]) { 0 }, 1);
     }
-    return b->base + start;
+    return start;
 }
 
 static void build_facs(Block *b)
 {
-    b->facs = b->base + b->out->len;
     PUT(b->out, &(AcpiFacs) { .signature = "FACS", .length = sizeof(AcpiFacs), .version = 2 });
 }
 
-static void build_dsdt(Block *b, const AcpiConfig *config)
+static guint build_dsdt(Block *b, const AcpiConfig *config)
 {
     AcpiHeader h = header("DSDT", 2); /* 2: integers have 64 bits */
     guint start = b->out->len;
 
     PUT(b->out, &h);
     acpi_build_dsdt(config, b->out);
-    b->dsdt = finish(b, start);
+    return finish(b, start);
 }
 
-static uint64_t build_fadt(Block *b)
+static guint build_fadt(Block *b)
 {
     guint start = b->out->len;
     AcpiFadt fadt = {
@@ -206,9 +214,9 @@ static uint64_t build_fadt(Block *b)
         .reset_reg = ACPI_IO_PORT(X86_PORT_RESET, 8, 1),
         .reset_value = X86_RESET_VALUE,
         .minor_version = 5,
-        .firmware_ctrl = (uint32_t)b->facs, /* below 4 GiB; then the 64-bit field is to be 0 */
-        .dsdt = (uint32_t)b->dsdt,
-        .x_dsdt = b->dsdt,
+        .firmware_ctrl = (uint32_t)b->base, /* below 4 GiB; then the 64-bit field is to be 0 */
+        .dsdt = (uint32_t)b->base + b->dsdt,
+        .x_dsdt = b->base + b->dsdt,
         .x_pm1a_evt = ACPI_IO_PORT(X86_PORT_PM, 32, 2),
         .x_pm1a_cnt = ACPI_IO_PORT(X86_PORT_PM + 4, 16, 2),
         .x_pm_tmr = ACPI_IO_PORT(X86_PORT_PM + 8, 32, 3),
@@ -242,7 +250,7 @@ static bool build_madt_cpu(GByteArray *out, unsigned index, uint32_t apic_id)
     return true;
 }
 
-static uint64_t build_madt(Block *b, const AcpiConfig *config)
+static guint build_madt(Block *b, const AcpiConfig *config)
 {
     MadtHeader h = { header("APIC", 5), X86_LAPIC, MADT_PCAT_COMPAT };
     guint start = b->out->len;
@@ -278,7 +286,7 @@ static uint64_t build_madt(Block *b, const AcpiConfig *config)
     return finish(b, start);
 }
 
-static uint64_t build_mcfg(Block *b, const AcpiConfig *config)
+static guint build_mcfg(Block *b, const AcpiConfig *config)
 {
     guint start = b->out->len;
     AcpiMcfg mcfg = {
@@ -291,31 +299,36 @@ static uint64_t build_mcfg(Block *b, const AcpiConfig *config)
     return finish(b, start);
 }
 
-static uint64_t build_xsdt(Block *b)
+static guint build_xsdt(Block *b)
 {
     AcpiHeader h = header("XSDT", 1);
     guint start = b->out->len;
 
     PUT(b->out, &h);
-    PUT(b->out, &b->listed);
+    for (unsigned i = 0; i < LISTED; i++) {
+        uint64_t addr = b->base + b->where[i];
+
+        PUT(b->out, &addr);
+    }
     return finish(b, start);
 }
 
-AcpiTables acpi_build(const AcpiConfig *config, uint64_t base)
+AcpiTables acpi_build(const AcpiConfig *config, uint64_t end)
 {
-    AcpiTables tables = { .data = g_byte_array_new(), .base = base };
-    Block b = { .out = tables.data, .base = base };
+    AcpiTables tables = { .data = g_byte_array_new() };
+    Block b = { .out = tables.data };
     AcpiRsdp rsdp = { .revision = 2, .length = sizeof(AcpiRsdp) };
 
     build_facs(&b);
-    build_dsdt(&b, config);
-    b.listed[0] = build_fadt(&b);
-    b.listed[1] = build_madt(&b, config);
-    b.listed[2] = build_mcfg(&b, config);
+    b.dsdt = build_dsdt(&b, config);
+    b.where[MADT] = build_madt(&b, config);
+    b.where[MCFG] = build_mcfg(&b, config);
+    b.base = tables.base = (end - b.out->len - POINTERS_SIZE) & -BLOCK_ALIGN;
+    b.where[FADT] = build_fadt(&b);
 
     memcpy(rsdp.signature, "RSD PTR ", 8);
     memcpy(rsdp.oem_id, "VIADCT", 6);
-    rsdp.xsdt = build_xsdt(&b);
+    rsdp.xsdt = b.base + build_xsdt(&b);
     rsdp.checksum = x86_checksum(&rsdp, 20); /* the part that ACPI 1.0 knew */
     rsdp.ext_checksum = x86_checksum(&rsdp, sizeof(rsdp));
     memcpy(tables.rsdp, &rsdp, sizeof(rsdp));

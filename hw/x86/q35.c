@@ -22,8 +22,6 @@
 
 #include <string.h>
 
-#define ACPI_ALIGN 0x10000ULL
-
 typedef struct Q35Machine {
     Machine parent;
     X86CPUModel *cpu;
@@ -73,13 +71,6 @@ static bool create_cpus(Q35Machine *s, GError **errp)
     return true;
 }
 
-/* What the property names is there and as large as the machine's RAM: the command line saw to it. */
-static HostMemoryBackend *find_ram(Machine *m, GError **errp)
-{
-    return m->memory_backend ? HOST_MEMORY_BACKEND(object_resolve(m->memory_backend))
-                             : host_memory_default("pc.ram", m->config.ram_size, errp);
-}
-
 static bool create_ram(Q35Machine *s, GError **errp)
 {
     Machine *m = MACHINE(s);
@@ -90,7 +81,8 @@ static bool create_ram(Q35Machine *s, GError **errp)
                            x86_cpu_is_amd(s->cpu), errp)) {
         return false;
     }
-    be = find_ram(m, errp);
+    be = m->config.ram ? HOST_MEMORY_BACKEND(m->config.ram)
+                       : host_memory_default("pc.ram", m->config.ram_size, errp);
     if (!be) {
         return false;
     }
@@ -191,19 +183,13 @@ static AcpiTables build_tables(Q35Machine *s, uint64_t more)
     const MachineConfig *c = &MACHINE(s)->config;
     g_autofree uint32_t *apic_ids = g_new(uint32_t, c->smp.cpus);
     AcpiConfig config = { .mem = &s->mem, .cpus = c->smp.cpus, .apic_ids = apic_ids };
-    AcpiTables tables;
-    uint64_t base;
 
     for (unsigned i = 0; i < c->smp.cpus; i++) {
         apic_ids[i] = x86_apic_id(&c->smp, i);
     }
     memcpy(config.serial, c->serial, sizeof(config.serial));
     pci_bus_foreach(pci_root_bus(), raise_last_bus, &config.last_bus);
-    /* Once to learn their length, once for the place that this gives them. */
-    tables = acpi_build(&config, 0);
-    base = (s->mem.below_4g - tables.data->len - more) & -ACPI_ALIGN;
-    g_byte_array_unref(tables.data);
-    return acpi_build(&config, base);
+    return acpi_build(&config, s->mem.below_4g - more);
 }
 
 /* RAM as the guest finds it, which may have overwritten it: tables and kernel. */

@@ -34,6 +34,7 @@ void iommufd_backend_disconnect(IOMMUFDBackend *be);
 /* Whether the kernel has the command (IOMMU_HWPT_ALLOC, …). */
 bool iommufd_has(IOMMUFDBackend *be, unsigned long request);
 
+/* A new, empty address space: all addresses, alignment 1, until a device is attached. */
 bool iommufd_ioas_alloc(IOMMUFDBackend *be, uint32_t *ioas_id, GError **errp);
 /* IOMMU_DESTROY of any object; a failure is reported as a warning. */
 void iommufd_destroy(IOMMUFDBackend *be, uint32_t id);
@@ -47,6 +48,12 @@ typedef struct IOVARange {
  */
 IOVARange *iommufd_ioas_iova_ranges(IOMMUFDBackend *be, uint32_t ioas_id, size_t *n,
                                     uint64_t *alignment, GError **errp);
+/*
+ * Where the kernel may choose addresses by itself, in place of what was allowed before (EADDRINUSE
+ * where it is reserved); none of it can be reserved for a device later.  @n 0: anywhere.
+ */
+bool iommufd_ioas_allow_iovas(IOMMUFDBackend *be, uint32_t ioas_id, const IOVARange *ranges,
+                              uint32_t n, GError **errp);
 
 /* @length bytes at @host; readable, and writable unless @readonly. */
 bool iommufd_ioas_map(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, uint64_t length,
@@ -54,7 +61,14 @@ bool iommufd_ioas_map(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, uint6
 /* The same from a memfd or a dma-buf, from @start in it (Linux 6.13). */
 bool iommufd_ioas_map_file(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, uint64_t length,
                            int fd, uint64_t start, bool readonly, GError **errp);
-/* Whole areas only, just as they were mapped. */
+/*
+ * Maps what @from_ioas has at @from_iova, parts of areas or several of them without a hole, in
+ * another IOAS or the same: pages are pinned and accounted once.  What is mapped read-only cannot
+ * become writable (EPERM).
+ */
+bool iommufd_ioas_copy(IOMMUFDBackend *be, uint32_t to_ioas, uint64_t to_iova, uint32_t from_ioas,
+                       uint64_t from_iova, uint64_t length, bool readonly, GError **errp);
+/* Whole areas only, just as they were mapped; 0 and UINT64_MAX: all there are. */
 bool iommufd_ioas_unmap(IOMMUFDBackend *be, uint32_t ioas_id, uint64_t iova, uint64_t length,
                         GError **errp);
 /*
@@ -84,7 +98,9 @@ bool iommufd_hwpt_alloc(IOMMUFDBackend *be, uint32_t dev_id, uint32_t pt_id, uin
 bool iommufd_set_dirty_tracking(IOMMUFDBackend *be, uint32_t hwpt_id, bool on, GError **errp);
 /*
  * Sets bits for what devices wrote since it was last cleared: bit 0 is @iova, one bit for
- * @page_size bytes; never clears a bit of @bitmap.  The range must be mapped without a hole.
+ * @page_size bytes; never clears a bit of @bitmap.  The range must be mapped without a hole, and no
+ * entry of the page table may reach over its end: it is clean afterwards, and Linux 7.2 sets its
+ * bits behind the end of @bitmap.  Areas as they were mapped are safe.
  */
 bool iommufd_get_dirty_bitmap(IOMMUFDBackend *be, uint32_t hwpt_id, uint64_t iova, uint64_t length,
                               uint64_t page_size, bool clear, uint64_t *bitmap, GError **errp);
@@ -95,6 +111,7 @@ bool iommufd_get_dirty_bitmap(IOMMUFDBackend *be, uint32_t hwpt_id, uint64_t iov
  * the domain do not fit, all else is final.
  */
 int iommufd_device_attach(IOMMUFDBackend *be, int fd, uint32_t *pt_id, GError **errp);
+/* From what the bound cdev @fd is attached to, if anything; its DMA is blocked from then on. */
 bool iommufd_device_detach(IOMMUFDBackend *be, int fd, GError **errp);
 
 #endif

@@ -15,6 +15,7 @@ typedef struct CPUTopology {
 
 typedef struct MachineConfig {
     uint64_t ram_size; /* bytes */
+    GObject *ram;      /* the memory backend that has them; NULL: one of the machine's own */
     const char *cpu;   /* -cpu */
     CPUTopology smp;
     const char *kernel, *initrd, *append; /* NULL: none */
@@ -28,7 +29,7 @@ typedef struct Machine {
     GObject parent;
     MachineConfig config;
     bool aux_ram_share;   /* property: what guest memory there is beside that is shared: CPR */
-    char *memory_backend; /* property `memory-backend`: id; NULL: a backend of the machine's own */
+    char *memory_backend; /* property `memory-backend`: the id of .config.ram */
 } Machine;
 
 typedef struct MachineClass {

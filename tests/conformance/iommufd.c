@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -14,6 +15,8 @@
 #include "tests/conformance/world.h"
 #include "tests/sim/kernel.h"
 #include "util/error.h"
+
+#define LARGE (2 * MiB)
 
 /* ---- a container with guest memory ---- */
 
@@ -200,6 +203,38 @@ static void test_replace(void)
     iommufd_destroy(world_be, ioas);
 }
 
+/* All that one address space maps in another: there, and not pinned twice. */
+static void test_copy(void)
+{
+    VFIODevice *dev, *other = world_device(0);
+    g_autoptr(GError) err = NULL;
+    uint32_t ioas, hwpt;
+
+    begin();
+    dev = attached(0);
+    g_assert_true(iommufd_ioas_alloc(world_be, &ioas, NULL));
+    g_assert_true(iommufd_hwpt_alloc(world_be, other->devid, ioas, 0, &hwpt, NULL));
+    for (size_t i = 0; i < G_N_ELEMENTS(memory); i++) {
+        iommufd_ioas_copy(world_be, ioas, memory[i].addr, world_ioas(c), memory[i].addr,
+                          memory[i].size, false, &err);
+        g_assert_no_error(err);
+    }
+    check_mapped(world_hwpt(dev), true);
+    check_mapped(hwpt, true);
+    g_assert_false(iommufd_ioas_copy(world_be, ioas, 48 * MiB, world_ioas(c), memory[0].addr,
+                                     2 * MiB, false, &err));
+    g_assert_cmpstr(err->message, ==,
+                    "i0: IOMMU_IOAS_COPY (iova 0x3000000, length 0x200000) failed: No such file or "
+                    "directory");
+    world_device_free(dev);
+    check_mapped(hwpt, true); /* the pages stay with whoever has them */
+    iommufd_destroy(world_be, hwpt);
+    iommufd_destroy(world_be, ioas);
+    check_mapped(0, false);
+    world_device_free(other);
+    end();
+}
+
 /* Memory comes in small pieces when the kernel has little for itself. */
 static void test_little_memory(void)
 {
@@ -346,6 +381,16 @@ static void get(uint32_t hwpt, uint64_t iova, uint64_t length, uint64_t page, bo
     g_assert_no_error(err);
 }
 
+static unsigned ones(const uint64_t bitmap[64])
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < 64; i++) {
+        n += (unsigned)__builtin_popcountll(bitmap[i]);
+    }
+    return n;
+}
+
 /* The commands by themselves. */
 static void test_dirty_commands(void)
 {
@@ -392,6 +437,93 @@ static void test_dirty_commands(void)
     g_assert_true(iommufd_set_dirty_tracking(world_be, hwpt, false, NULL));
     get(hwpt, at, 0x40000, 4096, true, bitmap);
     g_assert_cmphex(bitmap[0], ==, 0);
+    end_tracked(dev);
+}
+
+/* Memory in one piece, as far as the host gives such. */
+static char *large_page(void)
+{
+    char *room = mmap(NULL, 2 * LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *large = (char *)(((uintptr_t)room + LARGE - 1) & -LARGE);
+
+    g_assert_true(room != MAP_FAILED);
+    munmap(room, (size_t)(large - room));
+    munmap(large + LARGE, (size_t)(room + LARGE - large));
+    madvise(large, LARGE, MADV_HUGEPAGE);
+    memset(large, 1, LARGE);
+    return large;
+}
+
+/*
+ * An entry that reaches over the end of a query is clean after it, and what it meant behind that end
+ * is lost.  That is why an extent is asked for as a whole.
+ */
+static void test_dirty_parts(void)
+{
+    VFIODevice *dev = tracked(true);
+    uint32_t hwpt = world_hwpt(dev);
+    uint64_t bitmap[64], at = 48 * MiB;
+    char *memory_of_it = large_page();
+    unsigned pages;
+
+    g_assert_true(iommufd_ioas_map(world_be, world_ioas(c), at, LARGE, memory_of_it, false, NULL));
+    world_write(hwpt, at);
+    get(hwpt, at, LARGE, 4096, false, bitmap);
+    pages = ones(bitmap);
+    g_test_message("the entry is of %u pages%s", pages, pages > 1 ? "" : ", which shows nothing");
+    get(hwpt, at, 4096, 4096, true, bitmap);
+    g_assert_cmphex(bitmap[0] & 1, ==, 1);
+    g_test_message("asked for its first page, the kernel sets %u bits", ones(bitmap));
+    get(hwpt, at, LARGE, 4096, true, bitmap);
+    g_assert_cmpuint(ones(bitmap), ==, 0);
+    g_assert_true(iommufd_ioas_unmap(world_be, world_ioas(c), at, LARGE, NULL));
+    munmap(memory_of_it, LARGE);
+    end_tracked(dev);
+}
+
+/* ---- a range in parts, by two threads ---- */
+
+#define PART (64 * 4096) /* a word of the bitmap */
+
+typedef struct Parts {
+    uint32_t hwpt;
+    uint64_t first;
+    uint64_t *bitmap;
+} Parts;
+
+static gpointer every_second_part(gpointer opaque)
+{
+    const Parts *p = opaque;
+
+    for (uint64_t n = p->first; n * PART < memory[2].size; n += 2) {
+        g_assert_true(iommufd_get_dirty_bitmap(world_be, p->hwpt, memory[2].addr + n * PART, PART,
+                                               4096, true, p->bitmap + n, NULL));
+    }
+    return NULL;
+}
+
+/* Where no entry reaches over their ends. */
+static void test_dirty_parts_at_once(void)
+{
+    VFIODevice *dev = tracked(false);
+    g_autofree uint64_t *want = new_bitmap(), *got = new_bitmap();
+    Parts parts[2] = { { world_hwpt(dev), 0, got }, { world_hwpt(dev), 1, got } };
+
+    for (unsigned pass = 0; pass < 20; pass++) {
+        uint64_t words = memory[2].size / PART;
+        GThread *other;
+
+        memset(want, 0, words * 8);
+        memset(got, 0, words * 8);
+        for (uint64_t at = pass * 4096; at < memory[2].size; at += (2 * pass + 1) * 4096) {
+            world_write(parts[0].hwpt, memory[2].addr + at);
+            set(want, at);
+        }
+        other = g_thread_new("other", every_second_part, &parts[1]);
+        every_second_part(&parts[0]);
+        g_thread_join(other);
+        g_assert_cmpmem(got, words * 8, want, words * 8);
+    }
     end_tracked(dev);
 }
 
@@ -521,11 +653,14 @@ static void add_tests(void)
     g_test_add_func("/conformance/domains", test_domains);
     g_test_add_func("/conformance/domain-for-tracking", test_domain_for_tracking);
     g_test_add_func("/conformance/replace", test_replace);
+    g_test_add_func("/conformance/copy", test_copy);
     g_test_add_func("/conformance/little-memory", test_little_memory);
     g_test_add_func("/conformance/dirty/ends", test_dirty_ends);
     g_test_add_func("/conformance/dirty/any", test_dirty_any);
     g_test_add_func("/conformance/dirty/large-pages", test_dirty_large);
     g_test_add_func("/conformance/dirty/commands", test_dirty_commands);
+    g_test_add_func("/conformance/dirty/parts", test_dirty_parts);
+    g_test_add_func("/conformance/dirty/parts-at-once", test_dirty_parts_at_once);
     g_test_add_func("/conformance/dirty/goes", test_dirty_goes);
     g_test_add_func("/conformance/change-process", test_change_process);
     g_test_add_func("/conformance/limit", test_limit);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What tests of live update share: a guest with an NVMe disk at work, and how its VMM is replaced."""
+"""What tests of live update share: guests with devices at work, and how their VMM is replaced."""
 
 import os
 import socket
@@ -9,7 +9,6 @@ import time
 from vmm import PROGRAM, VMM, fail
 
 NVME = "0000:00:02.0"
-
 
 def bind(device):
     path = f"/sys/bus/pci/devices/{device}"
@@ -22,10 +21,28 @@ def bind(device):
         f.write(device)
 
 
-def start(name, *more, program=PROGRAM):
-    return VMM(name, "cpr", "-machine", "aux-ram-share=on", "-object", "iommufd,id=iommufd0",
-               "-device", "pcie-root-port,id=rp,chassis=1", "-device",
-               f"vfio-pci,id=disk,bus=rp,host={NVME},iommufd=iommufd0", *more, program=program)
+# What a guest is made by: start(name, *options, program=…) gives a VMM, with .start, which makes the
+# one that replaces it.
+def machine(test, *options, **of_it):
+    """A guest that runs that test, on a machine that can be handed over."""
+    def start(name, *more, program=PROGRAM):
+        vm = VMM(name, test, "-machine", "aux-ram-share=on", *options, *more, program=program,
+                 **of_it)
+        vm.start = start
+        return vm
+    return start
+
+
+def passed_through(device, by, bus):
+    """Its options; @by: iommufd or group."""
+    return ["-device", f"pcie-root-port,id={bus},chassis={bus[2:]}", "-device",
+            f"vfio-pci,id=at-{bus},bus={bus},host={device}" +
+            (",iommufd=iommufd0" if by == "iommufd" else "")]
+
+
+def disk(by="iommufd", **of_it):
+    objects = ["-object", "iommufd,id=iommufd0"] if by == "iommufd" else []
+    return machine("cpr", *objects, *passed_through(NVME, by, "rp1"), **of_it)
 
 
 def address(kind, path):
@@ -42,7 +59,8 @@ def listens(path):
 class Destination:
     """It has no monitor before the source has sent: started beside."""
 
-    def __init__(self, name, *more, program=PROGRAM):
+    def __init__(self, start, name, *more, program=PROGRAM):
+        self.start = start
         self.main, self.cpr = f"/tmp/{name}.main", f"/tmp/{name}.cpr"
         self.vm = None
         options = []
@@ -55,15 +73,26 @@ class Destination:
             time.sleep(0.01)
 
     def _start(self, *args, **kwargs):
-        self.vm = start(*args, **kwargs)
+        self.vm = self.start(*args, **kwargs)
 
     def channels(self):
         return [address("main", self.main), address("cpr", self.cpr)]
 
 
-def _time(vm, name):
+def when(vm, name):
+    """When the VM said that, in ms."""
     stamp = vm.event(name)["timestamp"]
     return stamp["seconds"] * 1000 + stamp["microseconds"] / 1000
+
+
+def in_use(vm):
+    """Descriptors, of which kinds, and what is mapped."""
+    folder = f"/proc/{vm.process.pid}/fd"
+    links = [os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)]
+    kinds = {kind: sum(kind in link for link in links)
+             for kind in ("eventfd", "dmabuf", "/dev/vfio", "/dev/iommu", "memfd")}
+    query = vm.ask("x-query-vfio")
+    return len(links), kinds, [(c.get("ioas-id"), c["extents"], c["mapped"]) for c in query]
 
 
 def execute(vm):
@@ -98,13 +127,13 @@ def execute(vm):
     vm._message()
     vm.ask("qmp_capabilities")
     vm.migration("completed")
-    return time.time() * 1000 - _time(vm, "STOP")
+    return time.time() * 1000 - when(vm, "STOP")
 
 
 def update(old, name, *more, program=PROGRAM):
     """The new VMM, how long the guest stood still and how long all of it took, in ms. The old one
     has ended."""
-    destination = Destination(name, *more, program=program)
+    destination = Destination(old.start, name, *more, program=program)
     old.events.clear()
     old.ask("migrate-set-parameters", mode="cpr-transfer")
     t0 = time.monotonic()
@@ -116,7 +145,8 @@ def update(old, name, *more, program=PROGRAM):
     destination.thread.join()
     new = destination.vm
     new.migration("completed")
-    stood = _time(new, "RESUME") - _time(old, "STOP")
+    new.stood = when(old, "STOP"), when(new, "RESUME")
+    stood = new.stood[1] - new.stood[0]
     if program == PROGRAM and "error" not in old.command("cont"):
         fail("the old process runs the VM that it has given away")
     old.quit()

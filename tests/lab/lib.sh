@@ -12,9 +12,8 @@ vtest=/sys/bus/viaduct_test/devices
 log=/tmp/vmm.log
 mem=512M
 smp=1
-# lapic=: KVM on the lab's emulated SVM loses a TSC deadline now and then, under any VMM. The guest's
-# own KVM looks for VMX and would complain.
-cmdline="console=ttyS0 quiet panic=-1 lapic=notscdeadline initcall_blacklist=vt_init,vmx_init"
+# The guest's own KVM looks for VMX and would complain.
+cmdline="console=ttyS0 quiet panic=-1 initcall_blacklist=vt_init,vmx_init"
 
 # vfio DEVICE…: the options that pass devices of the lab host through.
 vfio() {

@@ -11,8 +11,8 @@ import struct
 import sys
 import tempfile
 
-from scenario import ROOT_PORT
-from vm import channel, expect, start
+from scenario import ROOT_PORT, card, enable_msix, interrupted
+from vm import VM, channel, expect, start
 
 program = sys.argv[1]
 folder = tempfile.TemporaryDirectory(prefix="viaduct-cpr-")
@@ -77,6 +77,7 @@ def test_there_and_back():
 
         # The memory is the other's now.
         expect("old", vm.run_state(), "postmigrate")
+        assert "blocked-reasons" not in vm.ask("query-migrate")
         for command in "cont", "system_reset":
             assert "another process" in vm.command(command)["error"]["desc"]
         expect("device_add", vm.command("device_add", driver="nvme")["error"]["desc"],
@@ -231,6 +232,60 @@ def test_exec():
     vm.ask("migrate-set-parameters", mode="cpr-exec", cpr_exec_command=[program])
     refused(vm, "-sandbox on lets no program start", uri=f"file:{state}")
     expect("status", vm.run_state(), "running")
+    expect("end", vm.quit(), (0, ""))
+
+
+def blocked(vm, mode):
+    vm.ask("migrate-set-parameters", mode=mode)
+    return vm.ask("query-migrate").get("blocked-reasons", [])
+
+
+def test_blocked():
+    """What would be refused is told before."""
+    vm = start("-machine", "q35,memory-backend=m", "-object", "memory-backend-memfd,id=m,size=16M,"
+               "share=off")
+    expect("normal", blocked(vm, "normal"), [])
+    reasons = blocked(vm, "cpr-transfer")
+    print(*reasons, sep="\n")
+    assert "aux-ram-share=on" in reasons[0], reasons
+    assert len(reasons) > 1 and all("share=off" in r for r in reasons[1:]), reasons
+    expect("exec", blocked(vm, "cpr-exec")[1:], reasons)
+    assert "cpr-reboot is not supported" in blocked(vm, "cpr-reboot")[0]
+    expect("end", vm.quit(), (0, ""))
+
+    vm = VM(program, (("mdev", 10, 3),), [*SHARED, *card("m", 10, ",addr=3.0", {})])
+    vm.greet()
+    os.makedirs(f"{vm.sysfs[10]}/mdev_type", exist_ok=True)
+    reasons = blocked(vm, "cpr-transfer")
+    expect("mdev", reasons, ["vfio 0000:0a:00.0: CPR does not hand over a mediated device"])
+    refused(vm, reasons[0], channels=[channel("main", "/tmp/x"), channel("cpr", "/tmp/y")])
+    expect("end", vm.quit(), (0, ""))
+
+    vm = start(*ROOT_PORT, *SHARED)
+    expect("nothing", blocked(vm, "cpr-transfer"), [])
+    expect("end", vm.quit(), (0, ""))
+
+
+def test_group():
+    """A device of a group: what fails at the last moment leaves all of it here. (Nothing
+    simulated outlives exec, so it cannot go further.)"""
+    vm = VM(program, (("nvme", 7, 0),), [*SHARED, *card("d", 7, ",addr=3.0", {}), "-sandbox", "off"])
+    vm.greet()
+    enable_msix(vm, 0, 3)
+    expect("nothing", blocked(vm, "cpr-exec"), [])
+    before = vm.ask("x-query-vfio")
+    expect("container", (before[0]["type"], before[0]["update-vaddr"]), ("type1", True))
+    vm.ask("migrate-set-parameters", mode="cpr-exec", cpr_exec_command=["/nonexistent"])
+    for _ in range(3):
+        vm.events.clear()
+        vm.ask("migrate", uri=f"file:{os.path.join(folder.name, 'state')}")
+        info = vm.wait_status("failed", "completed")
+        assert "cannot execute '/nonexistent'" in info["error-desc"], info
+        expect("stopped and started", [e["event"] for e in vm.events
+                                       if e["event"] in ("STOP", "RESUME")], ["STOP", "RESUME"])
+        expect("status", vm.run_state(), "running")
+        expect("mapped", vm.ask("x-query-vfio"), before)
+        interrupted(vm)
     expect("end", vm.quit(), (0, ""))
 
 

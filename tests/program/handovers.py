@@ -4,10 +4,8 @@ fails. Whatever it is, one has the VM afterwards, and says so; the other has end
 
 import itertools
 import os
-import signal
-import time
 
-from scenario import IOMMUFD, MESSAGES, card, enable_msix
+from scenario import IOMMUFD, card, enable_msix, interrupted
 from vm import VM, Gone, channel, expect, folder, incoming, listens
 
 SHARED = ["-machine", "q35,aux-ram-share=on"]
@@ -67,21 +65,10 @@ class Handover:
         for slot in self.slots:
             assert owner.read(owner.config(0, slot, 0)) & 0xFFFF == 0x1B36, "a device is gone"
         if owner is self.old and self.slots:
-            self.interrupted()
+            interrupted(self.old)
         owner.ask("system_reset")
         owner.wait_event("RESET")
         owner.ask("query-pci")
-
-
-    def interrupted(self):
-        """Its devices reach its guest as before."""
-        self.old.write(MESSAGES, 0)
-        self.old.process.send_signal(signal.SIGUSR2)
-        for _ in range(300):
-            if self.old.read(MESSAGES):
-                break
-            time.sleep(0.01)
-        expect("message", self.old.read(MESSAGES), 0x4000)
 
 
 class Migration(Handover):

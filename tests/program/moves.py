@@ -4,12 +4,10 @@
 kernel: the device's content, its registers and its interrupts, and where it is when that fails."""
 
 import os
-import signal
 import sys
 import tempfile
-import time
 
-from scenario import IOMMUFD, MESSAGES, bar0, card, enable_msix
+from scenario import IOMMUFD, bar0, card, enable_msix, interrupted
 from vm import VM, expect
 
 SLOT = 3
@@ -23,7 +21,7 @@ def start(minor, *args, more="", count=1, kind="mover"):
     devices = tuple((kind, minor + i, 0) for i in range(count))
     cards = [word for i in range(count)
              for word in card(f"d{i}", minor + i, f",addr={SLOT + i}.0,migration-events=on{more}")]
-    vm = VM(program, devices, [*IOMMUFD, *cards, *args])
+    vm = VM(program, devices, ["-smp", "2", *IOMMUFD, *cards, *args])
     vm.greet()
     return vm
 
@@ -33,15 +31,6 @@ def states(vm, device="d0"):
            if e["event"] == "VFIO_MIGRATION" and e["data"]["device-id"] == device]
     vm.events.clear()
     return got
-
-
-def interrupted(vm):
-    """The device's interrupt arrives as a message in memory."""
-    vm.write(MESSAGES, 0)
-    vm.process.send_signal(signal.SIGUSR2)
-    while not vm.read(MESSAGES):
-        time.sleep(0.01)
-    expect("message", vm.read(MESSAGES), 0x4000)
 
 
 def content(vm, status=0):

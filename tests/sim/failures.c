@@ -22,6 +22,7 @@
 
 #include "system/sandbox.h"
 #include "util/confined.h"
+#include "util/ioctls.h"
 
 static const int kvm_errors[] = { EINVAL, ENOMEM, EINTR, EFAULT, 0 };
 static const int kvm_open_errors[] = { EACCES, ENOENT, EMFILE, 0 };
@@ -55,7 +56,8 @@ static const HostCalls *below;
 static void check_sandbox(unsigned long request)
 {
     if (g_atomic_int_get(&sandboxed) && !sandbox_has_ioctl(request)) {
-        fprintf(stderr, "sim: ioctl 0x%lx is not among those of system/sandbox.c\n", request);
+        fprintf(stderr, "sim: the sandbox does not let ioctl 0x%lx (%s) pass\n", request,
+                host_ioctl_name(request));
         abort();
     }
 }

@@ -13,6 +13,7 @@ struct SimContainer {
     unsigned refs;   /* its descriptor and the groups in it */
     unsigned groups; /* in it */
     bool has_iommu;
+    unsigned invalid; /* extents without an address */
     GArray *extents;
 };
 
@@ -108,6 +109,7 @@ static void leave_container(SimGroup *g)
     g->container = NULL;
     if (!--c->groups) { /* the IOMMU goes, and with it all that it has mapped */
         c->has_iommu = false;
+        c->invalid = 0;
         g_array_set_size(c->extents, 0);
     }
     container_unref(c);
@@ -152,6 +154,19 @@ static int get_status(SimGroup *g, struct vfio_group_status *s)
     return 0;
 }
 
+/* A group of mdevs, which pin memory by themselves. */
+static bool is_emulated(unsigned id)
+{
+    for (guint i = 0; i < sim_devices->len; i++) {
+        const SimDevice *dev = sim_devices->pdata[i];
+
+        if (dev->group == id && dev->mdev) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int set_container(SimGroup *g, const int *fd)
 {
     SimContainer *c = sim_container_of(*fd);
@@ -168,6 +183,9 @@ static int set_container(SimGroup *g, const int *fd)
     }
     if (c->has_iommu && sim_type1.groups_max && c->groups >= sim_type1.groups_max) {
         return fail(EINVAL);
+    }
+    if (c->invalid) {
+        return fail(EBUSY);
     }
     g->container = container_ref(c);
     c->groups++;
@@ -268,6 +286,35 @@ static int set_iommu(SimContainer *c, uintptr_t type)
     return 0;
 }
 
+static bool has_emulated(const SimContainer *c)
+{
+    for (guint i = 0; open_groups && i < open_groups->len; i++) {
+        const SimGroup *g = open_groups->pdata[i];
+
+        if (g->container == c && is_emulated(g->id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int check_extension(const SimContainer *c, uintptr_t extension)
+{
+    sim_note("CHECK_EXTENSION %u", (unsigned)extension);
+    switch (extension) {
+    case VFIO_TYPE1_IOMMU:
+        return 1;
+    case VFIO_TYPE1v2_IOMMU:
+        return !sim_type1.only_v1;
+    case VFIO_UNMAP_ALL:
+        return !sim_type1.no_update_vaddr;
+    case VFIO_UPDATE_VADDR:
+        return !sim_type1.no_update_vaddr && c->has_iommu && !has_emulated(c);
+    default:
+        return 0;
+    }
+}
+
 /* What the kernel says of dirty tracking, of how many mappings are left, and of two ranges around
  * the window of MSI; as before Linux 6.6 the last one is not aligned to 8. */
 static int get_info(SimContainer *c, struct vfio_iommu_type1_info *info)
@@ -305,23 +352,58 @@ static int get_info(SimContainer *c, struct vfio_iommu_type1_info *info)
     return 0;
 }
 
+/* The first that touches the range; UINT_MAX: none. */
+static guint find_extent(const SimContainer *c, uint64_t start, uint64_t last)
+{
+    for (guint i = 0; i < c->extents->len; i++) {
+        const SimExtent *e = &g_array_index(c->extents, SimExtent, i);
+
+        if (start <= e->iova + e->length - 1 && e->iova <= last) {
+            return i;
+        }
+    }
+    return UINT_MAX;
+}
+
+static int update_vaddr(SimContainer *c, const struct vfio_iommu_type1_dma_map *m)
+{
+    guint i = find_extent(c, m->iova, m->iova + m->size - 1);
+    SimExtent *e = i == UINT_MAX ? NULL : &g_array_index(c->extents, SimExtent, i);
+
+    if (!e) {
+        return fail(ENOENT);
+    }
+    if (!e->invalid || e->iova != m->iova || e->length != m->size) {
+        return fail(EINVAL);
+    }
+    e->start = m->vaddr;
+    e->invalid = false;
+    c->invalid--;
+    return 0;
+}
+
 static int map_dma(SimContainer *c, const struct vfio_iommu_type1_dma_map *m)
 {
+    const uint32_t prot = m->flags & (VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE);
+    const uint32_t vaddr = sim_type1.no_update_vaddr ? 0 : m->flags & VFIO_DMA_MAP_FLAG_VADDR;
     uint64_t end = m->iova + m->size - 1;
     SimExtent e = { m->iova, m->size, m->vaddr, -1, !(m->flags & VFIO_DMA_MAP_FLAG_WRITE) };
 
-    sim_note("MAP_DMA 0x%llx+0x%llx", m->iova, m->size);
-    if (m->argsz < sizeof(*m) ||
-        m->flags & ~(uint32_t)(VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE) || !m->flags ||
-        !m->size || (m->iova | m->size | m->vaddr) % 4096 || end < m->iova) {
+    sim_note("%s 0x%llx+0x%llx", vaddr ? "UPDATE_VADDR" : "MAP_DMA", m->iova, m->size);
+    if (m->argsz < sizeof(*m) || m->flags != (prot | vaddr) || !m->size) {
         return fail(EINVAL);
     }
-    for (guint i = 0; i < c->extents->len; i++) {
-        SimExtent *o = &g_array_index(c->extents, SimExtent, i);
-
-        if (e.iova < o->iova + o->length && o->iova <= end) {
-            return fail(EEXIST);
-        }
+    if (end < m->iova || m->vaddr + m->size - 1 < m->vaddr) {
+        return fail(EOVERFLOW);
+    }
+    if (!prot == !vaddr || (m->iova | m->size | m->vaddr) % 4096) {
+        return fail(EINVAL);
+    }
+    if (vaddr) {
+        return update_vaddr(c, m);
+    }
+    if (find_extent(c, m->iova, end) != UINT_MAX) {
+        return fail(EEXIST);
     }
     if (c->extents->len >= (sim_type1.dma_limit ?: DMA_LIMIT)) {
         return fail(ENOSPC);
@@ -333,25 +415,76 @@ static int map_dma(SimContainer *c, const struct vfio_iommu_type1_dma_map *m)
     return 0;
 }
 
+/* All or none. */
+static int invalidate(SimContainer *c, uint64_t start, uint64_t last, uint64_t *done)
+{
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (guint i = 0; i < c->extents->len; i++) {
+            SimExtent *e = &g_array_index(c->extents, SimExtent, i);
+
+            if (e->iova > last || e->iova + e->length - 1 < start) {
+                continue;
+            }
+            if (!pass && e->invalid) {
+                return fail(EINVAL);
+            }
+            e->invalid = pass;
+            c->invalid += pass;
+            *done += pass ? e->length : 0;
+        }
+    }
+    return 0;
+}
+
+static bool is_cut(const SimContainer *c, uint64_t start, uint64_t last)
+{
+    for (guint i = 0; i < c->extents->len; i++) {
+        const SimExtent *e = &g_array_index(c->extents, SimExtent, i);
+        uint64_t end = e->iova + e->length - 1;
+
+        if (e->iova <= last && end >= start && (e->iova < start || end > last)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int unmap_dma(SimContainer *c, struct vfio_iommu_type1_dma_unmap *u)
 {
+    const uint32_t known =
+        sim_type1.no_update_vaddr ? 0 : VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR;
+    const bool all = u->flags & VFIO_DMA_UNMAP_FLAG_ALL;
+    const bool vaddr = u->flags & VFIO_DMA_UNMAP_FLAG_VADDR;
+    const uint64_t start = u->iova, last = all ? UINT64_MAX : u->iova + u->size - 1;
     uint64_t done = 0;
+    guint i;
 
-    sim_note("UNMAP_DMA 0x%llx+0x%llx", u->iova, u->size);
-    if (u->argsz < sizeof(*u) || u->flags || !u->size || (u->iova | u->size) % 4096) {
+    sim_note("%s 0x%llx+0x%llx%s", vaddr ? "INVALIDATE_VADDR" : "UNMAP_DMA", u->iova, u->size,
+             all ? " all" : "");
+    if (u->argsz < sizeof(*u) || u->flags & ~known) {
         return fail(EINVAL);
     }
-    for (guint i = 0; i < c->extents->len;) {
-        SimExtent *e = &g_array_index(c->extents, SimExtent, i);
+    if (vaddr && has_emulated(c)) {
+        return fail(EBUSY);
+    }
+    if ((all ? u->iova || u->size : !u->size) || (u->iova | u->size) % 4096) {
+        return fail(EINVAL);
+    }
+    if (last < start) {
+        return fail(EOVERFLOW);
+    }
+    if (is_cut(c, start, last)) {
+        return fail(EINVAL);
+    }
+    if (vaddr && invalidate(c, start, last, &done)) {
+        return -1;
+    }
+    while (!vaddr && (i = find_extent(c, start, last)) != UINT_MAX) {
+        const SimExtent *e = &g_array_index(c->extents, SimExtent, i);
 
-        if (e->iova >= u->iova + u->size || e->iova + e->length <= u->iova) {
-            i++;
-        } else if (e->iova < u->iova || e->iova + e->length > u->iova + u->size) {
-            return fail(EINVAL); /* part of a mapping */
-        } else {
-            done += e->length;
-            g_array_remove_index(c->extents, i);
-        }
+        done += e->length;
+        c->invalid -= e->invalid;
+        g_array_remove_index(c->extents, i);
     }
     u->size = done;
     return 0;
@@ -364,6 +497,8 @@ int sim_container_ioctl(SimContainer *c, unsigned long request, void *arg)
         return sim_type1.version;
     case VFIO_SET_IOMMU:
         return set_iommu(c, (uintptr_t)arg);
+    case VFIO_CHECK_EXTENSION:
+        return check_extension(c, (uintptr_t)arg);
     }
     if (!c->has_iommu) {
         return fail(EINVAL);

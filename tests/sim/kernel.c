@@ -49,6 +49,7 @@ typedef struct SimMap {
 
 void sim_note(const char *fmt, ...)
 {
+    LOCKED;
     va_list ap;
 
     va_start(ap, fmt);
@@ -346,6 +347,8 @@ static int sim_fstat(int fd, struct stat *st)
     *st = (struct stat) { .st_mode = S_IFCHR };
     if (f->dev) {
         st->st_rdev = makedev(SIM_MAJOR, f->dev->wrong_minor ?: f->dev->minor);
+    } else if (f->group) {
+        st->st_rdev = makedev(0, sim_group_id(f->group));
     }
     return 0;
 }
@@ -582,6 +585,7 @@ void sim_init(void)
 
 char *sim_take_log(void)
 {
+    LOCKED;
     char *text = g_strdup(call_log->str);
 
     g_string_truncate(call_log, 0);
@@ -590,12 +594,14 @@ char *sim_take_log(void)
 
 void sim_fail(unsigned nth)
 {
+    LOCKED;
     fail_in = nth;
     failed = false;
 }
 
 void sim_fail_as(unsigned nth, unsigned choice, bool on)
 {
+    LOCKED;
     sim_fail(nth);
     fail_on = on;
     fail_choice = (int)choice;
@@ -603,6 +609,7 @@ void sim_fail_as(unsigned nth, unsigned choice, bool on)
 
 bool sim_failed(void)
 {
+    LOCKED;
     return failed;
 }
 

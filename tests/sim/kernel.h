@@ -112,11 +112,12 @@ typedef struct SimExtent {
     bool readonly;
     SimDevice *peer; /* whose memory it is, NULL: ordinary memory */
     bool dead;       /* revoked: it occupies its iova and maps nothing */
+    bool invalid;    /* of a type1 container: its address is to be updated */
 } SimExtent;
 
 /* What the older interface does otherwise than usual. */
 typedef struct SimType1 {
-    bool not_viable, noiommu, only_v1, no_caps;
+    bool not_viable, noiommu, only_v1, no_caps, no_update_vaddr;
     int version;
     unsigned dma_limit;  /* mappings that a container takes; 0: many */
     unsigned groups_max; /* that a container takes; 0: all */

@@ -31,6 +31,7 @@ typedef struct Hostile {
     bool late;
     void (*change)(CprPart *p, int *fd);
     const char *why;
+    bool by_group;
 } Hostile;
 
 static void newline(CprPart *p, int *fd)
@@ -46,6 +47,12 @@ static void no_text(CprPart *p, int *fd)
 static void empty(CprPart *p, int *fd)
 {
     g_byte_array_set_size(p->data, 0);
+}
+
+static void two_lines(CprPart *p, int *fd)
+{
+    g_byte_array_set_size(p->data, 0);
+    g_byte_array_append(p->data, (const uint8_t *)"a\nb\xff", 4);
 }
 
 static void other_interrupt(CprPart *p, int *fd)
@@ -83,6 +90,11 @@ static const Hostile all[] = {
     { "vfio/d0/vector", 1, true, waits, "gives for vector 1 is no eventfd" },
     { "vfio/d0/interrupts", 0, true, other_interrupt, "which nothing here takes" },
     { "vfio/d0/interrupts", 0, true, no_interrupt, "does not say which interrupts it has" },
+    { "vfio/d0/place", 0, false, two_lines, "the old process has a\\nb\\377 by that name", true },
+    { "vfio/d0/vector", 1, true, file, "gives for vector 1 is no eventfd", true },
+    { "group/12", 0, false, file, "group 12: it is no descriptor of that group", true },
+    { "type1/0", 0, false, waits, "is none that can be handed over", true },
+    { "type1/0/peers", 0, true, two_lines, "does not say which devices' memory is mapped", true },
 };
 
 static void change(GByteArray *message, GArray *fds, const Hostile *c)
@@ -100,29 +112,30 @@ static void test_refused(void)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
         unsigned before = open_fds();
-        PCIDevice *dev = plug_with_msix(2);
+        PCIDevice *dev;
         g_autoptr(GError) err = NULL;
         Handover h = { 0 };
 
+        by_group = all[i].by_group;
+        dev = plug_with_msix(2);
         g_assert_true(add_memory(NULL));
         handover_save(&h);
         handover_stop(&h);
         old_ends(dev);
-        delete_memory();
         kernel_again();
         change(all[i].late ? h.switchover : h.objects,
                all[i].late ? h.switchover_fds : h.object_fds, &all[i]);
         dev = NULL;
-        g_assert_false(handover_make(&h, &dev, &err) && handover_take(&h, &err));
+        g_assert_false(handover_make(&h, "", &dev, &err) && handover_take(&h, &err));
         g_test_message("%s: %s", all[i].part, err->message);
         g_assert_nonnull(strstr(err->message, all[i].why));
+        g_assert_null(strchr(err->message, '\n'));
         g_assert_cmpint(all[i].late, ==, dev != NULL);
         new_closes(dev);
-        delete_memory();
-        g_array_set_size(routes, 0);
         handover_end(&h);
         g_assert_cmpuint(open_fds(), ==, before);
     }
+    by_group = false;
 }
 
 /* ---- cpr-exec: numbers that were not handed over ---- */

@@ -1,46 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Live update on the simulated kernel: what the kernel is asked in between is what counts. */
+/* Live update on the simulated kernel, of a device of iommufd's and of one of a group. */
 #include "tests/unit/cpr-fixture.h"
 
-#include <poll.h>
-#include <string.h>
-
 #include "backends/iommufd.h"
-#include "core/machine.h"
-#include "migration/vmstate.h"
-#include "util/error.h"
-
-/* ---- the old process ---- */
-
-/* Nothing that would disturb the device; after the VM is whole again: but what brings it back. */
-static void assert_quiet(bool whole)
-{
-    static const char *const back[] = { "MAP_FILE", "KVM add" };
-    static const char *const disturbing[] = {
-        "BIND",  "ATTACH", "DETACH",   "IOAS_ALLOC", "HWPT_ALLOC", "IOAS_MAP",
-        "UNMAP", "RESET",  "SET_IRQS", "open",       "DESTROY",    "KVM",
-    };
-    g_autofree char *log = sim_take_log();
-    g_auto(GStrv) lines = g_strsplit(log, "\n", -1);
-
-    for (char **line = lines; *line; line++) {
-        for (size_t i = 0; i < G_N_ELEMENTS(disturbing); i++) {
-            if (strstr(*line, disturbing[i]) &&
-                !(whole && (strstr(*line, back[0]) || strstr(*line, back[1])))) {
-                g_error("asked the kernel for '%s'", *line);
-            }
-        }
-    }
-}
-
-/* It ends, having handed over all. */
-static void end_of_old(PCIDevice *dev)
-{
-    g_free(sim_take_log());
-    old_ends(dev);
-    assert_quiet(false);
-    kernel_again();
-}
 
 /* All that the old process does. */
 static void let_go(PCIDevice *dev, Handover *h)
@@ -50,76 +12,12 @@ static void let_go(PCIDevice *dev, Handover *h)
     end_of_old(dev);
 }
 
-/* ---- the new one ---- */
-
-/* It closes, and nothing else. */
+/* The new one closes, and nothing else. */
 static void new_fails(Handover *h, PCIDevice *dev)
 {
     new_closes(dev);
     assert_quiet(false);
     handover_end(h);
-}
-
-/* The fixture's memory stays where it is. */
-static void take_memory(void)
-{
-    int fd = cpr_find_fd("memory-backend/ram", 0);
-
-    g_assert_cmpint(fd, >=, 0);
-    hostcalls->close(fd);
-    g_assert_nonnull(cpr_find_data("memory-backend/ram/size", 0, sizeof(uint64_t)));
-}
-
-static bool load(GByteArray *data, GArray *fds, GError **errp)
-{
-    return cpr_load(data->data, data->len, fds, errp);
-}
-
-static PCIDevice *begin_new(Handover *h)
-{
-    g_autoptr(GError) err = NULL;
-    PCIDevice *dev;
-
-    g_free(sim_take_log());
-    g_assert_true(load(h->objects, h->object_fds, &err));
-    g_assert_true(add_iommufd(&err));
-    take_memory();
-    dev = plug("", &err);
-    g_assert_no_error(err);
-    g_assert_true(cpr_check_all_taken(&err));
-    g_assert_no_error(err);
-    /* The machine's first reset, and the board's part of it. */
-    DEVICE_GET_CLASS(dev)->reset(DEVICE(dev));
-    cfg_write(dev, PCI_BASE_ADDRESS_0, 0xd0000000, 4);
-    cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
-    assert_quiet(false);
-    return dev;
-}
-
-static void finish_new(Handover *h)
-{
-    g_autoptr(GError) err = NULL;
-    bool ok;
-
-    g_assert_true(load(h->switchover, h->switchover_fds, &err));
-    ok = cpr_adopt(&err) && vmstate_load_all(h->states->data, h->states->len, true, &err);
-    g_assert_no_error(err);
-    g_assert_true(ok);
-    g_assert_true(cpr_check_all_taken(&err));
-    g_assert_no_error(err);
-    assert_quiet(false);
-    g_assert_cmpuint(bindings->len, ==, 0);
-    cpr_finish();
-    assert_quiet(true);
-    g_assert_cmphex(pci_get_word(sim->config + PCI_COMMAND), ==,
-                    PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-}
-
-static bool is_signalled(int fd)
-{
-    struct pollfd p = { fd, POLLIN, 0 };
-
-    return poll(&p, 1, 0) == 1;
 }
 
 /* ---- tests ---- */
@@ -134,11 +32,11 @@ static void test_msix(void)
     handover_save(&h);
     handover_stop(&h);
     g_assert_cmpuint(bindings->len, ==, 0);
-    g_assert_cmpuint(p2p_extents(), ==, 0);
+    g_assert_cmpuint(p2p_extents(), ==, by_group ? p2p : 0);
     g_assert_true(sim_fire(sim, 1)); /* while nobody takes it to the guest */
     end_of_old(dev);
 
-    dev = begin_new(&h);
+    dev = begin_new(&h, "");
     g_assert_false(bar0_mapped());
     finish_new(&h);
     g_assert_cmpuint(sim->resets, ==, 0);
@@ -167,7 +65,7 @@ static void test_masked(void)
     msix_entry(1, true);
     g_assert_true(sim_fire(sim, 1));
     let_go(dev, &h);
-    dev = begin_new(&h);
+    dev = begin_new(&h, "");
     finish_new(&h);
     g_assert_cmpuint(bindings->len, ==, 1);
     g_assert_cmpuint(mem_read(BAR0_AT + PBA_AT) & 3, ==, 2);
@@ -188,9 +86,11 @@ static void test_intx(void)
     dev = plug_ok("");
     map_bar0(dev);
     g_assert_cmpuint(bindings->len, ==, 1);
-    let_go(dev, &h);
+    handover_save(&h);
+    handover_stop(&h);
     g_assert_cmpuint(bindings->len, ==, 0);
-    dev = begin_new(&h);
+    end_of_old(dev);
+    dev = begin_new(&h, "");
     finish_new(&h);
     g_assert_cmpuint(bindings->len, ==, 1);
     g_assert_cmpint(bound_to(GSI)->resample, ==, sim->unmask);
@@ -214,7 +114,7 @@ static void test_msi(void)
     cfg_write(dev, MSI_CAP + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE | 1 << 4, 2);
     g_assert_cmpuint(bindings->len, ==, 2);
     let_go(dev, &h);
-    dev = begin_new(&h);
+    dev = begin_new(&h, "");
     finish_new(&h);
     g_assert_cmpuint(bindings->len, ==, 2);
     g_assert_true(sim_fire(sim, 1));
@@ -284,7 +184,7 @@ static void test_new_fails(void)
         let_go(dev, &h);
         g_assert_true(load(h.objects, h.object_fds, NULL));
         g_assert_true(add_iommufd(NULL));
-        take_memory();
+        g_assert_true(take_memory(NULL));
         g_free(sim_take_log());
         sim_fail(n);
         dev = plug("", &err);
@@ -313,7 +213,7 @@ static void test_misfit(void)
 
         let_go(dev, &h);
         g_assert_true(load(h.objects, h.object_fds, &err));
-        take_memory();
+        g_assert_true(take_memory(NULL));
         if (misfits[i].more) {
             cpr_delete_fd("iommufd/i0", 0);
             cpr_delete_fd("iommufd/i0/ioas", 0);
@@ -344,8 +244,8 @@ static void test_extents(void)
     memory_region_set_enabled(low, false);
 
     g_assert_true(load(h.objects, h.object_fds, &err));
-    g_assert_true(add_iommufd(&err));
-    take_memory();
+    g_assert_true(add_iommufd(NULL));
+    g_assert_true(take_memory(NULL));
     g_free(sim_take_log());
     g_assert_null(plug("", &err));
     g_test_message("%s", err->message);
@@ -386,6 +286,7 @@ static void test_check(void)
     PCIDevice *dev = plug_with_msix(1);
     g_autoptr(GError) err = NULL;
 
+    migration_parameters.mode = MIG_MODE_CPR_TRANSFER;
     g_assert_false(cpr_check(&err));
     g_assert_nonnull(strstr(err->message, "aux-ram-share=on"));
     g_clear_error(&err);
@@ -408,6 +309,7 @@ static void test_check_device(void)
     PCIDevice *dev;
 
     current_machine = &machine;
+    migration_parameters.mode = MIG_MODE_CPR_TRANSFER;
     setup();
     sim->mdev = true;
     dev = plug_ok("");
@@ -429,18 +331,18 @@ static void test_check_device(void)
 static void add(void)
 {
     cpr_fixture_begin();
-    g_test_add_func("/cpr/msix", test_msix);
-    g_test_add_func("/cpr/masked", test_masked);
-    g_test_add_func("/cpr/msi", test_msi);
-    g_test_add_func("/cpr/intx", test_intx);
-    g_test_add_func("/cpr/undo", test_undo);
-    g_test_add_func("/cpr/stop-fails", test_stop_fails);
-    g_test_add_func("/cpr/new-fails", test_new_fails);
-    g_test_add_func("/cpr/misfit", test_misfit);
-    g_test_add_func("/cpr/extents", test_extents);
-    g_test_add_func("/cpr/message", test_message);
     g_test_add_func("/cpr/check", test_check);
     g_test_add_func("/cpr/check-device", test_check_device);
+    cpr_test_add("msix", test_msix);
+    cpr_test_add("masked", test_masked);
+    cpr_test_add("msi", test_msi);
+    cpr_test_add("intx", test_intx);
+    cpr_test_add("undo", test_undo);
+    cpr_test_add("stop-fails", test_stop_fails);
+    cpr_test_add("new-fails", test_new_fails);
+    g_test_add_func("/cpr/misfit", test_misfit);
+    cpr_test_add("extents", test_extents);
+    cpr_test_add("message", test_message);
 }
 
 int main(int argc, char **argv)

@@ -12,54 +12,34 @@
 
 /* ---- a card ---- */
 
-typedef struct TestCard {
-    PCIDevice parent;
-    MemoryRegion bar;
-} TestCard;
-
-typedef struct TestCardClass {
-    PCIDeviceClass parent_class;
-} TestCardClass;
+typedef TestDevice TestCard;
+typedef TestDeviceClass TestCardClass;
 
 int cards, resets;
-
-static uint64_t bar_read(void *opaque, uint64_t addr, unsigned size)
-{
-    return 0x5a;
-}
-
-static void bar_write(void *opaque, uint64_t addr, uint64_t data, unsigned size)
-{
-}
-
 void (*while_coming)(void);
 bool card_fails;
 
+GType test_card_get_type(void);
+DEFINE_OBJECT_TYPE(TestCard, test_card, "test-card", test_device_get_type(), 0)
+
 static bool test_card_realize(PCIDevice *dev, GError **errp)
 {
-    static const MemoryRegionOps ops = { .read = bar_read, .write = bar_write };
-    TestCard *card = (TestCard *)dev;
-
     if (while_coming) {
         pci_device_coming(dev);
         while_coming();
     }
-    if (card_fails) {
-        return error_set(errp, "it fails");
+    next_bars = "0=P1M";
+    next_fails = card_fails;
+    if (!PCI_DEVICE_CLASS(test_card_parent_class)->realize(dev, errp)) {
+        return false;
     }
-    memory_region_init_io(&card->bar, G_OBJECT(dev), &ops, card, "bar", MiB);
-    pci_register_bar(dev, 0, PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH,
-                     &card->bar);
     cards++;
     return true;
 }
 
 static void test_card_exit(PCIDevice *dev)
 {
-    TestCard *card = (TestCard *)dev;
-
-    g_assert_null(card->bar.container);
-    memory_region_fini(&card->bar);
+    PCI_DEVICE_CLASS(test_card_parent_class)->exit(dev);
     cards--;
 }
 
@@ -67,9 +47,6 @@ static void test_card_reset(PCIDevice *dev)
 {
     resets++;
 }
-
-GType test_card_get_type(void);
-DEFINE_OBJECT_TYPE(TestCard, test_card, "test-card", TYPE_PCI_DEVICE, 0)
 
 static void test_card_init(TestCard *self)
 {
@@ -81,9 +58,6 @@ static void test_card_class_init(TestCardClass *klass)
 
     DEVICE_CLASS(klass)->user_creatable = true;
     DEVICE_CLASS(klass)->hotpluggable = true;
-    pc->vendor_id = 0x1234;
-    pc->device_id = 0x5678;
-    pc->class_code = 0x020000;
     pc->realize = test_card_realize;
     pc->exit = test_card_exit;
     pc->reset = test_card_reset;
@@ -167,13 +141,7 @@ static void qmp_start(void)
 
 /* ---- the guest ---- */
 
-bool lines[64];
 int messages;
-
-static void record_line(int gsi, bool level)
-{
-    lines[gsi] = level;
-}
 
 static bool record_msi(MSIMessage msg)
 {
@@ -186,29 +154,6 @@ void expect_messages(int n)
 {
     g_assert_cmpint(messages, ==, n);
     messages = 0;
-}
-
-uint32_t access32(uint64_t addr, unsigned len, bool is_write, uint32_t val)
-{
-    val = GUINT32_TO_LE(val);
-    address_space_rw(&address_space_memory, addr, &val, len, is_write);
-    val = GUINT32_FROM_LE(val);
-    return len < 4 ? val & ((1U << len * 8) - 1) : val;
-}
-
-static uint64_t ecam_addr(int bus, int devfn, unsigned reg)
-{
-    return ECAM + ((uint64_t)bus << 20 | (uint64_t)devfn << 12 | reg);
-}
-
-uint32_t rd(PCIDevice *dev, unsigned reg, unsigned len)
-{
-    return access32(ecam_addr(pci_bus_number(dev->bus), dev->devfn, reg), len, false, 0);
-}
-
-void wr(PCIDevice *dev, unsigned reg, uint32_t val, unsigned len)
-{
-    access32(ecam_addr(pci_bus_number(dev->bus), dev->devfn, reg), len, true, val);
 }
 
 uint16_t exp_rd(PCIDevice *port, unsigned reg)
@@ -328,33 +273,15 @@ static void no_vcpus(void)
 {
 }
 
-static int map_intx(int slot, int pin)
-{
-    return 16 + (slot + pin) % 4;
-}
-
 int hotplug_run(void)
 {
     static const IRQChipOps chip = { .set_line = record_line, .send_msi = record_msi };
     static const AccelOps no_accel = { "kvm", no_vcpus, no_vcpus };
-    PCIHostConfig config = {
-        .ecam_base = ECAM,
-        .ecam_buses = 256,
-        .mem32 = { { LOW, 768 * MiB }, { 0xc0000000, 0x20000000 } },
-        .mem64 = { HIGH, 1 * TiB },
-        .io_ports = { 0x1000, 0xf000 },
-        .map_intx = map_intx,
-    };
-    g_autoptr(GError) err = NULL;
     int status;
 
     accel_register(&no_accel);
     irqchip_register(&chip);
-    memory_init();
-    config.mem = address_space_memory.root;
-    config.io = address_space_io.root;
-    pci_host_create(&config, &err);
-    g_assert_no_error(err);
+    pci_fixture_init();
     qmp_start();
     status = g_test_run();
     monitor_cleanup();

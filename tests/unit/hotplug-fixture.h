@@ -1,28 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the tests of hot-plug share: a root port on a PCI host, a card for it, the user who speaks
+ * What the tests of hot-plug share: a root port, a card for it, the user who speaks
  * QMP, and the guest's driver, which knows the port by its registers.
  */
 #ifndef VIADUCT_TESTS_UNIT_HOTPLUG_FIXTURE_H
 #define VIADUCT_TESTS_UNIT_HOTPLUG_FIXTURE_H
 
 #include "core/runstate.h"
-#include "hw/pci/bridge.h"
-
-#define ECAM 0xb0000000ULL
-#define LOW  0x80000000ULL
-#define HIGH 0x4000000000ULL
-#define KiB  1024ULL
-#define MiB  (1024 * KiB)
-#define GiB  (1024 * MiB)
-#define TiB  (1024 * GiB)
+#include "tests/unit/pci-fixture.h"
 
 /* Makes the machine, in prelaunch, and a QMP session; runs the tests. */
 int hotplug_run(void);
 
-/* ---- "test-card": one 64-bit prefetchable BAR of 1 MiB that reads 0x5a ---- */
+/* ---- "test-card": a test-pci with one 64-bit prefetchable BAR of 1 MiB ---- */
 
-#define CARD_IDS 0x56781234
 extern int cards, resets; /* realized ones; resets of any */
 /* What the guest does while a card comes that needs time; NULL: cards are quick. */
 extern void (*while_coming)(void);
@@ -42,13 +33,9 @@ void expect_events(const char *names);
 #define ENABLE \
     (PCI_EXP_SLTCTL_ABPE | PCI_EXP_SLTCTL_CCIE | PCI_EXP_SLTCTL_HPIE | PCI_EXP_SLTCTL_DLLSCE)
 
-extern bool lines[64]; /* levels of the GSIs */
-extern int messages;   /* MSIs since they were counted last */
+extern int messages; /* MSIs since they were counted last */
 void expect_messages(int n);
-uint32_t access32(uint64_t addr, unsigned len, bool is_write, uint32_t val);
-/* Configuration space; exp_: of the PCI Express capability. */
-uint32_t rd(PCIDevice *dev, unsigned reg, unsigned len);
-void wr(PCIDevice *dev, unsigned reg, uint32_t val, unsigned len);
+/* The PCI Express capability. */
 uint16_t exp_rd(PCIDevice *port, unsigned reg);
 void exp_wr(PCIDevice *port, unsigned reg, uint16_t val);
 /* The events that there are, which are then cleared. */

@@ -299,7 +299,7 @@ static void test_coming_to_nothing(void)
     slow_port = port_driven();
     while_coming = guest_is_quick;
     card_fails = true;
-    device_add_args(ADD_CARD, "it fails");
+    device_add_args(ADD_CARD, "told to fail");
     g_assert_false(present(slow_port));
     g_assert_cmphex(take_events(slow_port) & CAME, ==, PCI_EXP_SLTSTA_PDC);
     g_assert_cmpint(cards, ==, 0);

@@ -2,119 +2,12 @@
 /* PCI as a guest meets it: through ECAM, ports and memory, on the real memory model. */
 #include <string.h>
 
-#include "hw/pci/bridge.h"
 #include "hw/pci/msi.h"
+#include "tests/unit/pci-fixture.h"
 #include "util/error.h"
 #include "util/keyval.h"
 
-#define ECAM 0xb0000000ULL
-#define LOW  0x80000000ULL
-#define HIGH 0x4000000000ULL
-#define KiB  1024ULL
-#define MiB  (1024 * KiB)
-#define GiB  (1024 * MiB)
-#define TiB  (1024 * GiB)
-
-/* ---- a device and a bridge to play with ---- */
-
-typedef struct TestDevice {
-    PCIDevice parent;
-    MemoryRegion bars[PCI_NUM_REGIONS];
-    int resets;
-} TestDevice;
-
-typedef struct TestDeviceClass {
-    PCIDeviceClass parent_class;
-} TestDeviceClass;
-
-/*
- * BARs of the next device to be realized: "0=m64K 1=P256G 5=i128", number, type and size; types are
- * (m)emory of 32 bit, (M)emory of 64 bit, (P)refetchable of 64 bit, (i)/o.
- */
-static const char *next_bars;
-static bool next_fails;
-
-static uint64_t bar_read(void *opaque, uint64_t addr, unsigned size)
-{
-    return 0x5a;
-}
-
-static void bar_write(void *opaque, uint64_t addr, uint64_t data, unsigned size)
-{
-}
-
-static const MemoryRegionOps bar_ops = { .read = bar_read, .write = bar_write };
-
-static void test_device_fini_bars(TestDevice *t)
-{
-    for (int i = 0; i < PCI_NUM_REGIONS; i++) {
-        if (t->bars[i].size) {
-            g_assert_null(t->bars[i].container);
-            memory_region_fini(&t->bars[i]);
-        }
-    }
-}
-
-static bool test_device_realize(PCIDevice *dev, GError **errp)
-{
-    static const uint8_t types['z'] = {
-        ['m'] = PCI_BASE_ADDRESS_MEM_TYPE_32,
-        ['M'] = PCI_BASE_ADDRESS_MEM_TYPE_64,
-        ['P'] = PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH,
-        ['i'] = PCI_BASE_ADDRESS_SPACE_IO,
-    };
-    TestDevice *t = (TestDevice *)dev;
-    g_auto(GStrv) specs = g_strsplit(next_bars ?: "", " ", -1);
-
-    dev->config[PCI_INTERRUPT_PIN] = 1;
-    for (char **spec = specs; *spec; spec++) {
-        int nr = (*spec)[0] - '0';
-        uint64_t size;
-
-        g_assert_true(size_parse(*spec + 3, 1, &size, NULL));
-        memory_region_init_io(&t->bars[nr], G_OBJECT(dev), &bar_ops, t, "bar", size);
-        pci_register_bar(dev, nr, types[(unsigned char)(*spec)[2]], &t->bars[nr]);
-    }
-    next_bars = NULL;
-    if (next_fails) {
-        next_fails = false;
-        test_device_fini_bars(t);
-        return error_set(errp, "told to fail");
-    }
-    return true;
-}
-
-static void test_device_exit(PCIDevice *dev)
-{
-    msix_fini(dev);
-    test_device_fini_bars((TestDevice *)dev);
-}
-
-static void test_device_reset(PCIDevice *dev)
-{
-    ((TestDevice *)dev)->resets++;
-}
-
-GType test_device_get_type(void);
-DEFINE_OBJECT_TYPE(TestDevice, test_device, "test-pci", TYPE_PCI_DEVICE, 0)
-
-static void test_device_init(TestDevice *self)
-{
-}
-
-static void test_device_class_init(TestDeviceClass *klass)
-{
-    PCIDeviceClass *pc = PCI_DEVICE_CLASS(klass);
-
-    DEVICE_CLASS(klass)->user_creatable = true;
-    DEVICE_CLASS(klass)->hotpluggable = true;
-    pc->vendor_id = 0x1234;
-    pc->device_id = 0x5678;
-    pc->class_code = 0x020000;
-    pc->realize = test_device_realize;
-    pc->exit = test_device_exit;
-    pc->reset = test_device_reset;
-}
+/* ---- a bridge to play with ---- */
 
 typedef PCIBridge TestBridge;
 typedef PCIBridgeClass TestBridgeClass;
@@ -158,39 +51,14 @@ static void unplug(PCIDevice *dev)
     device_destroy(DEVICE(dev));
 }
 
-static uint32_t access32(AddressSpace *as, uint64_t addr, unsigned len, bool is_write, uint32_t val)
-{
-    val = GUINT32_TO_LE(val);
-    address_space_rw(as, addr, &val, len, is_write);
-    val = GUINT32_FROM_LE(val);
-    return len < 4 ? val & ((1U << len * 8) - 1) : val;
-}
-
-static uint64_t ecam_addr(unsigned bus, int devfn, unsigned reg)
-{
-    return ECAM + ((uint64_t)bus << 20 | (uint64_t)devfn << 12 | reg);
-}
-
-static uint32_t rd(PCIDevice *dev, unsigned reg, unsigned len)
-{
-    return access32(&address_space_memory,
-                    ecam_addr((unsigned)pci_bus_number(dev->bus), dev->devfn, reg), len, false, 0);
-}
-
-static void wr(PCIDevice *dev, unsigned reg, uint32_t val, unsigned len)
-{
-    access32(&address_space_memory, ecam_addr((unsigned)pci_bus_number(dev->bus), dev->devfn, reg),
-             len, true, val);
-}
-
 static uint32_t in(uint16_t port, unsigned len)
 {
-    return access32(&address_space_io, port, len, false, 0);
+    return access_in(&address_space_io, port, len, false, 0);
 }
 
 static void out(uint16_t port, uint32_t val, unsigned len)
 {
-    access32(&address_space_io, port, len, true, val);
+    access_in(&address_space_io, port, len, true, val);
 }
 
 /* Where the BAR is in the flat view; UINT64_MAX: nowhere. */
@@ -260,13 +128,12 @@ static void test_invalid_accesses(void)
     uint8_t wide[8];
 
     /* what is not there, and what is beyond 256 bytes of a device that has no more */
-    g_assert_cmphex(access32(&address_space_memory, ecam_addr(0, 0x30, 0), 4, false, 0), ==,
-                    UINT32_MAX);
-    g_assert_cmphex(access32(&address_space_memory, ecam_addr(7, 0, 0), 2, false, 0), ==, 0xffff);
+    g_assert_cmphex(access32(ecam_addr(0, 0x30, 0), 4, false, 0), ==, UINT32_MAX);
+    g_assert_cmphex(access32(ecam_addr(7, 0, 0), 2, false, 0), ==, 0xffff);
     g_assert_cmphex(rd(dev, 0x100, 4), ==, UINT32_MAX);
     wr(dev, 0x100, 0, 4);
     wr(dev, 0xffc, 0, 4);
-    access32(&address_space_memory, ecam_addr(7, 0, 0), 4, true, 0);
+    access32(ecam_addr(7, 0, 0), 4, true, 0);
 
     /* eight bytes are two dwords; what is not aligned goes byte by byte */
     address_space_rw(&address_space_memory, ecam_addr(0, dev->devfn, 0), wide, 8, false);
@@ -510,18 +377,6 @@ static void test_no_hotplug_on_root(void)
 }
 
 /* ---- interrupts ---- */
-
-static bool lines[64];
-
-static void record_line(int gsi, bool level)
-{
-    lines[gsi] = level;
-}
-
-static int map_intx(int slot, int pin)
-{
-    return 16 + (slot + pin) % 4;
-}
 
 static void test_intx(void)
 {
@@ -965,10 +820,8 @@ static void test_bridge_windows(void)
 
     /* a bus that the guest numbers anew answers there and nowhere else */
     wr(bridge, PCI_SECONDARY_BUS, 0x2020, 2);
-    g_assert_cmphex(access32(&address_space_memory, ecam_addr(0x20, dev->devfn, 0), 4, false, 0),
-                    ==, 0x56781234);
-    g_assert_cmphex(access32(&address_space_memory, ecam_addr(1, dev->devfn, 0), 4, false, 0), ==,
-                    UINT32_MAX);
+    g_assert_cmphex(access32(ecam_addr(0x20, dev->devfn, 0), 4, false, 0), ==, 0x56781234);
+    g_assert_cmphex(access32(ecam_addr(1, dev->devfn, 0), 4, false, 0), ==, UINT32_MAX);
 
     /* secondary bus reset, once for each rising edge */
     wr(bridge, PCI_BRIDGE_CONTROL, PCI_BRIDGE_CTL_BUS_RESET, 2);
@@ -1022,23 +875,10 @@ static void test_query(void)
 int main(int argc, char **argv)
 {
     static const IRQChipOps chip = { .set_line = record_line };
-    PCIHostConfig config = {
-        .ecam_base = ECAM,
-        .ecam_buses = 256,
-        .mem32 = { { LOW, 768 * MiB }, { 0xc0000000, 0x3ec00000 } },
-        .mem64 = { HIGH, 1 * TiB },
-        .io_ports = { 0x1000, 0xf000 },
-        .map_intx = map_intx,
-    };
-    g_autoptr(GError) err = NULL;
 
     g_test_init(&argc, &argv, NULL);
     irqchip_register(&chip);
-    memory_init();
-    config.mem = address_space_memory.root;
-    config.io = address_space_io.root;
-    pci_host_create(&config, &err);
-    g_assert_no_error(err);
+    pci_fixture_init();
     hook_log = g_string_new(NULL);
 
     g_test_add_func("/pci/config/masks", test_masks);

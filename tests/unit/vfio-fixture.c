@@ -19,6 +19,7 @@ MSIMessage last_sent;
 char *sysfs;
 static char *sysfs_top;
 SimDevice *sim;
+bool by_group;
 SimDevice *sims[3];
 PCIDevice *devices[3];
 
@@ -173,7 +174,8 @@ void setup(void)
 
 PCIDevice *plug(const char *more, GError **errp)
 {
-    g_autofree char *text = g_strdup_printf("vfio-pci,id=d0,sysfsdev=%s,iommufd=i0%s", sysfs, more);
+    g_autofree char *text = g_strdup_printf("vfio-pci,id=d0,sysfsdev=%s%s%s", sysfs,
+                                            by_group ? "" : ",iommufd=i0", more);
     g_autoptr(JsonObject) opts = keyval_parse(text, "driver", NULL, NULL);
 
     return device_add(opts, false, errp) ? PCI_DEVICE(object_resolve("d0")) : NULL;

@@ -56,7 +56,8 @@ unsigned live_routes(void);
 
 /* Makes `sim`; it has no driver yet. */
 void setup(void);
-/* -device vfio-pci,id=d0,… and @more (",x=y"). */
+/* -device vfio-pci,id=d0,… and @more (",x=y"); by its group, or of iommufd i0. */
+extern bool by_group;
 PCIDevice *plug(const char *more, GError **errp);
 PCIDevice *plug_ok(const char *more);
 /* Both of these; its BAR 0 is mapped, and it has MSI-X on, with @vectors that are not masked. */

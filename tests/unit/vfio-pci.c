@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vfio-pci on the simulated kernel: configuration space, BARs, ROM, power, reset. */
+#include <errno.h>
 #include <string.h>
 
 #include "core/runstate.h"
 #include "tests/unit/vfio-fixture.h"
+#include "util/hostcalls.h"
 
 /* ---- configuration space ---- */
 
@@ -215,6 +217,55 @@ static void test_power(void)
     unplug_watched(dev);
 }
 
+/* ---- a ROM that is shorter than its device says ---- */
+
+#define ROM_THERE 0x800U
+
+static const HostCalls *whole;
+static bool interrupted;
+
+static ssize_t short_pread(int fd, void *buf, size_t len, off_t offset)
+{
+    uint64_t at = (uint64_t)offset & ((1ULL << 40) - 1);
+
+    if (offset >> 40 == VFIO_PCI_ROM_REGION_INDEX) {
+        if (!interrupted) {
+            interrupted = true;
+            errno = EINTR;
+            return -1;
+        }
+        len = at < ROM_THERE ? MIN(len, ROM_THERE - at) : 0;
+    }
+    return len ? whole->pread(fd, buf, len, offset) : 0;
+}
+
+static void test_rom_short(void)
+{
+    HostCalls calls;
+    PCIDevice *dev;
+
+    setup();
+    whole = hostcalls;
+    calls = *whole;
+    calls.pread = short_pread;
+    hostcalls = &calls;
+    sim_region_set(sim, VFIO_PCI_ROM_REGION_INDEX, 0x1000, VFIO_REGION_INFO_FLAG_READ);
+    sim_region_poke(sim, VFIO_PCI_ROM_REGION_INDEX, ROM_THERE - 4, 0x12345678);
+    dev = plug_ok("");
+    cfg_write(dev, PCI_ROM_ADDRESS, 0xc1000001, 4);
+    cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+    mem_write(0xc1000000 + ROM_THERE - 4, 0); /* changes nothing */
+    g_assert_cmphex(mem_read(0xc1000000 + ROM_THERE - 4), ==, 0x12345678);
+    g_assert_cmphex(mem_read(0xc1000000 + ROM_THERE), ==, 0xffffffff);
+    g_assert_true(interrupted);
+    hostcalls = whole;
+    teardown(dev);
+    setup();
+    sim_region_set(sim, VFIO_PCI_ROM_REGION_INDEX, 32 << 20, VFIO_REGION_INFO_FLAG_READ);
+    assert_plug_fails("", "its ROM is 0x2000000 bytes long, which is more than there can be");
+    teardown(NULL);
+}
+
 static void test_rom(void)
 {
     PCIDevice *dev;
@@ -269,6 +320,7 @@ static void add_tests(void)
     g_test_add_func("/vfio/bar-readonly", test_bar_readonly);
     g_test_add_func("/vfio/decode-order", test_decode_order);
     g_test_add_func("/vfio/rom", test_rom);
+    g_test_add_func("/vfio/rom-short", test_rom_short);
     g_test_add_func("/vfio/reset", test_reset);
     g_test_add_func("/vfio/power", test_power);
 }

@@ -2,6 +2,7 @@
 /* vfio-pci and iommufd on the simulated kernel: order, unwinding, memory, hostile answers. */
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "backends/hostmem.h"
@@ -132,6 +133,60 @@ static void test_iova_ranges_beyond_measure(void)
     }
 }
 
+static uint64_t said_alignment;
+
+static int says_alignment(int fd, unsigned long request, void *arg)
+{
+    int ret = honest->ioctl(fd, request, arg);
+
+    if (request == IOMMU_IOAS_IOVA_RANGES && !ret) {
+        ((struct iommu_ioas_iova_ranges *)arg)->out_iova_alignment = said_alignment;
+    }
+    return ret;
+}
+
+static void test_iova_alignment_that_cannot_be(void)
+{
+    static const uint64_t alignments[] = { 0, 3, UINT64_MAX };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(alignments); i++) {
+        g_autofree char *why = g_strdup_printf(
+            "the kernel says that IOVAs are aligned to 0x%" PRIx64 " bytes", alignments[i]);
+        HostCalls calls;
+
+        setup();
+        honest = hostcalls;
+        calls = *honest;
+        calls.ioctl = says_alignment;
+        hostcalls = &calls;
+        said_alignment = alignments[i];
+        assert_plug_fails("", why);
+        hostcalls = honest;
+        teardown(NULL);
+    }
+}
+
+/* A command that this kernel has not heard of is refused with the Linux that has it. */
+static void test_command_missing(void)
+{
+    IOMMUFDBackend *be;
+    g_autoptr(GError) err = NULL;
+    uint64_t capabilities;
+    uint32_t type;
+
+    setup();
+    be = IOMMUFD_BACKEND(object_resolve("i0"));
+    g_assert_true(iommufd_backend_connect(be, &err));
+    sim_iommu_lacks(IOMMU_GET_HW_INFO);
+    g_assert_false(iommufd_get_hw_info(be, 1, &type, &capabilities, &err));
+    g_assert_cmpstr(err->message, ==,
+                    "i0: IOMMU_GET_HW_INFO failed: Inappropriate ioctl for device; it needs Linux "
+                    "6.7");
+    sim_iommu_lacks(0);
+    iommufd_backend_disconnect(be);
+    teardown(NULL);
+}
+
 static void test_finding(void)
 {
     g_autoptr(JsonObject) opts = NULL;
@@ -139,9 +194,16 @@ static void test_finding(void)
     g_autofree char *cdevs = g_build_filename(sysfs, "vfio-dev", NULL);
     g_autofree char *away = g_strconcat(cdevs, "-away", NULL);
     g_autofree char *driver = g_build_filename(sysfs, "driver", NULL);
+    g_autofree char *number = g_build_filename(cdevs, "vfio7", "dev", NULL), *right = NULL;
     PCIDevice *dev;
 
     setup();
+    g_assert_true(g_file_get_contents(number, &right, NULL, NULL));
+    g_assert_true(g_file_set_contents(number, "x\n", -1, NULL));
+    assert_plug_fails("", "vfio7/dev does not hold a device number");
+    g_assert_cmpint(g_unlink(number), ==, 0);
+    assert_plug_fails("", "No such file");
+    g_assert_true(g_file_set_contents(number, right, -1, NULL));
     assert_plug_fails(",sysfsdev=/nonexistent/0000:99:00.0",
                       "vfio /nonexistent/0000:99:00.0: no such host device: No such file");
     sim->wrong_minor = 8;
@@ -435,6 +497,8 @@ static void add_tests(void)
     g_test_add_func("/vfio/order", test_order);
     g_test_add_func("/vfio/each-call-fails", test_each_call_fails);
     g_test_add_func("/vfio/iova-ranges-beyond-measure", test_iova_ranges_beyond_measure);
+    g_test_add_func("/vfio/iova-alignment", test_iova_alignment_that_cannot_be);
+    g_test_add_func("/vfio/command-missing", test_command_missing);
     g_test_add_func("/vfio/finding", test_finding);
     g_test_add_func("/vfio/properties", test_properties);
     g_test_add_func("/vfio/memory", test_memory);

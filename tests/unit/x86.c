@@ -122,7 +122,7 @@ static void test_aml(void)
 }
 
 #define CPUS 300
-#define BASE 0x7ff0000ULL
+#define END  0x7fff000ULL
 
 static AcpiTables make_tables(void)
 {
@@ -135,7 +135,7 @@ static AcpiTables make_tables(void)
     for (unsigned i = 0; i < CPUS; i++) {
         ids[i] = i * 2; /* passes 254 on the way */
     }
-    return acpi_build(&config, BASE);
+    return acpi_build(&config, END);
 }
 
 static uint8_t sum(const uint8_t *p, size_t n)
@@ -171,13 +171,16 @@ static const uint8_t *table_at(const AcpiTables *t, uint64_t addr, const char *s
 static void test_acpi(void)
 {
     AcpiTables t = make_tables();
-    g_autoptr(GByteArray) data G_GNUC_UNUSED = t.data;
+    g_autoptr(GByteArray) data = t.data;
     const uint8_t *xsdt = table_at(&t, get(t.rsdp + 24, 8), "XSDT");
     const uint8_t *fadt = table_at(&t, get(xsdt + 36, 8), "FACP");
     const uint8_t *madt = table_at(&t, get(xsdt + 44, 8), "APIC");
     const uint8_t *mcfg = table_at(&t, get(xsdt + 52, 8), "MCFG");
     unsigned lapic = 0, x2apic = 0;
 
+    g_assert_cmphex(t.base % 0x10000, ==, 0);
+    g_assert_cmphex(t.base + data->len, <=, END);
+    g_assert_cmphex(t.base + 0x10000 + data->len, >, END);
     g_assert_cmphex(get(xsdt + 4, 4), ==, 60);
     g_assert_cmphex(sum(t.rsdp, 20) | sum(t.rsdp, 36), ==, 0);
     table_at(&t, get(fadt + 40, 4), "DSDT");
@@ -359,12 +362,12 @@ static void test_smbios(void)
         g_assert_cmpuint(count[i], ==, expected[i].count);
     }
 
-    smbios_build_entry(BASE, table->len, entry);
+    smbios_build_entry(END, table->len, entry);
     g_assert_cmpmem(entry, 5, "_SM3_", 5);
     g_assert_cmphex(entry[6], ==, sizeof(entry));
     g_assert_cmphex(sum(entry, sizeof(entry)), ==, 0);
     g_assert_cmphex(get(entry + 12, 4), ==, table->len);
-    g_assert_cmphex(get(entry + 16, 8), ==, BASE);
+    g_assert_cmphex(get(entry + 16, 8), ==, END);
     g_assert_true(X86_SMBIOS % 16 == 0 && X86_SMBIOS >= X86_RSDP + ACPI_RSDP_SIZE);
 
     /* No UUID, and RAM that the first fields can tell. */

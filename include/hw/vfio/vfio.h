@@ -155,7 +155,8 @@ bool vfio_disable_irqindex(VFIODevice *dev, unsigned index, GError **errp);
 
 /*
  * x-query-vfio's answer: an array of containers with their addresses, extents, bytes (all, those
- * that have pages, those that are mapped), map time in microseconds, domains and devices, and who tracks their writes.
+ * that have pages, those that are mapped), map time in microseconds, domains and devices, and who
+ * tracks their writes; of a type1 container, whether CPR can hand over what it maps.
  */
 JsonArray *vfio_query(void);
 

@@ -22,8 +22,8 @@ typedef struct AcpiTables {
     uint8_t rsdp[ACPI_RSDP_SIZE]; /* wherever it is put */
 } AcpiTables;
 
-/* The length depends neither on @base, which is page aligned, nor on .last_bus. */
-AcpiTables acpi_build(const AcpiConfig *config, uint64_t base);
+/* The tables end at @end or below, wherever a multiple of 64 KiB to start at makes them. */
+AcpiTables acpi_build(const AcpiConfig *config, uint64_t end);
 /* \_SB and \_S5: what DSDT holds behind its header. */
 void acpi_build_dsdt(const AcpiConfig *config, GByteArray *out);
 
