@@ -28,6 +28,22 @@
 /* Passes that are shorter tell nothing about the bandwidth. */
 #define MEASURE_US 20000
 
+static bool stop_vm(GError **errp)
+{
+    outgoing.was_running = run_state_is_running();
+    outgoing.old_state = run_state();
+    outgoing.stopped = g_get_monotonic_time();
+    g_atomic_int_set(&outgoing.urgent, 1);
+    vm_stop(RUN_STATE_FINISH_MIGRATE);
+    return !source_is_stopping(NULL) || source_stopped_error(errp);
+}
+
+/* Nothing is sent of a VM that runs. */
+static bool is_reboot(void)
+{
+    return migration_mode() == MIG_MODE_CPR_REBOOT;
+}
+
 static bool setup(GError **errp)
 {
     const char *reason = migration_blocker(migration_mode());
@@ -35,13 +51,16 @@ static bool setup(GError **errp)
     if (reason) {
         return error_set(errp, "%s", reason);
     }
+    if (is_reboot() && !stop_vm(errp)) {
+        return false;
+    }
     if (outgoing.cpr) {
         cpr_begin();
         outgoing.sections = g_ptr_array_new();
         return true;
     }
     outgoing.sections = migration_sections_take();
-    if (!ram_save_setup(errp)) {
+    if (!ram_save_setup(is_reboot(), errp)) {
         return false;
     }
     for (guint i = 0; i < outgoing.sections->len; i++) {
@@ -61,7 +80,7 @@ static bool send_machine(GError **errp)
     g_autofree char *text = NULL;
 
     machine_lock();
-    text = migration_machine_describe(outgoing.sections);
+    text = migration_machine_describe(outgoing.sections, ram_save_files());
     machine_unlock();
     return stream_send(outgoing.streams[0], RECORD_MACHINE, 0, text, strlen(text), NULL, 0, errp);
 }
@@ -119,12 +138,11 @@ static bool precopy(GError **errp)
     return true;
 }
 
-static bool stop_vm(GError **errp)
+static bool begin_switchover(GError **errp)
 {
-    outgoing.was_running = run_state_is_running();
-    outgoing.old_state = run_state();
-    outgoing.stopped = g_get_monotonic_time();
-    vm_stop(RUN_STATE_FINISH_MIGRATE);
+    if (!outgoing.stopped && !stop_vm(errp)) {
+        return false;
+    }
     outgoing.precopy_bytes = source_bytes_sent();
     if (!outgoing.cpr) {
         ram_save_sync();
@@ -149,11 +167,14 @@ static bool save_states(GError **errp)
     system_requests_take(&reset, &shutdown);
     outgoing.end = (EndRecord) { outgoing.was_running, reset, shutdown };
     outgoing.states = g_byte_array_new();
-    return vmstate_save_all(outgoing.states, errp) &&
-           (outgoing.states->len <= RECORD_MAX ||
-            error_set(errp,
-                      "the states of the machine are %u bytes, more than a stream has place for",
-                      outgoing.states->len));
+    if (!vmstate_save_all(outgoing.states, errp)) {
+        return false;
+    }
+    outgoing.end.kept = ram_files_sum(ram_save_files());
+    return outgoing.states->len <= RECORD_MAX ||
+           error_set(errp,
+                     "the states of the machine are %u bytes, more than a stream has place for",
+                     outgoing.states->len);
 }
 
 /* The user has something to do between the last guest instruction and the last device state. */
@@ -217,9 +238,8 @@ static bool hand_over(GError **errp)
 
 static bool switchover(GError **errp)
 {
-    g_atomic_int_set(&outgoing.urgent, 1);
     migration_throttle_end();
-    if (!migration_main_call(stop_vm, errp)) {
+    if (!migration_main_call(begin_switchover, errp)) {
         return false;
     }
     if (migration_capability(MIG_CAP_PAUSE_BEFORE_SWITCHOVER)) {

@@ -13,7 +13,7 @@
 #include "migration/channel.h"
 #include "migration/migration.h"
 
-#define STREAM_VERSION 1
+#define STREAM_VERSION 2
 #define STREAM_MAGIC   0x54434456u /* "VDCT" */
 /* Of a payload, so that a reader's buffer is bounded. */
 #define RECORD_MAX ((size_t)4 << 20)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Both processes of a live update in one, one after the other: the old one saves and stops, its
- * descriptors are copied as a socket would, it ends; then the new one adopts what there is.  What the
- * kernel is asked in between is what counts.  On the machine of vfio-fixture.h, with its device of
- * iommufd's or of a group (by_group).
+ * descriptors are copied as a socket would, it ends; then the new one adopts what there is.  What
+ * the kernel is asked in between is what counts.  On the machine of vfio-fixture.h, with its device
+ * of iommufd's or of a group (by_group).
  */
 #ifndef VIADUCT_TESTS_UNIT_CPR_FIXTURE_H
 #define VIADUCT_TESTS_UNIT_CPR_FIXTURE_H
