@@ -170,6 +170,7 @@ static int take_file(HostMemoryBackend *be, uint64_t *page_size, GError **errp)
     const uint64_t *size = cpr_find_data(size_name, 0, sizeof(*size));
     autofd int fd = cpr_find_fd(name, 0);
     struct statfs fs;
+    struct stat st;
 
     if (!size || fd < 0) {
         error_set(errp, "memory backend '%s': the old process has no such memory", be->parent.id);
@@ -182,9 +183,14 @@ static int take_file(HostMemoryBackend *be, uint64_t *page_size, GError **errp)
                   be->parent.id, be->size, *size);
         return -1;
     }
-    if (fstatfs(fd, &fs)) {
+    if (fstatfs(fd, &fs) || fstat(fd, &st)) {
         error_set_errno(errp, errno, "memory backend '%s': cannot look at the old process's file",
                         be->parent.id);
+        return -1;
+    }
+    if (S_ISREG(st.st_mode) && (uint64_t)st.st_size < be->size) {
+        error_set(errp, "memory backend '%s': the old process's file has 0x%llx bytes only",
+                  be->parent.id, (unsigned long long)st.st_size);
         return -1;
     }
     *page_size = fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : (uint64_t)getpagesize();

@@ -517,16 +517,28 @@ static void cpr_save(void *opaque)
     }
 }
 
-static const CprOps cpr_ops = { .check = cpr_check, .save = cpr_save };
+/* What has users they disconnect. */
+static void cpr_release(void *opaque)
+{
+    IOMMUFDBackend *be = opaque;
+
+    if (!be->users) {
+        host_fd_close(&be->fd);
+    }
+}
+
+static const CprOps cpr_ops = { .check = cpr_check, .save = cpr_save, .release = cpr_release };
 
 /* The old process's, if it used it: whatever `fd` says then is of no meaning here. */
-static bool take_over(IOMMUFDBackend *be)
+static bool take_over(IOMMUFDBackend *be, GError **errp)
 {
     g_autofree char *name = cpr_name(be);
 
     be->fd = cpr_find_fd(name, 0);
     be->fd_given = be->fd >= 0 && be->fd_name;
-    return be->fd >= 0;
+    return be->fd < 0 || is_dev_iommu(be) ||
+           error_set(errp, "%s: what the old process gives is not an open " DEV_IOMMU,
+                     be->parent.id);
 }
 
 static bool iommufd_complete(UserObject *obj, GError **errp)
@@ -534,14 +546,10 @@ static bool iommufd_complete(UserObject *obj, GError **errp)
     IOMMUFDBackend *be = IOMMUFD_BACKEND(obj);
 
     cpr_register(&cpr_ops, be);
-    if (take_over(be)) {
-        probe_commands(be);
-        return true;
+    if (!take_over(be, errp) || (be->fd < 0 && be->fd_name && !take_given_fd(be, errp))) {
+        return false;
     }
-    if (be->fd_name) {
-        if (!take_given_fd(be, errp)) {
-            return false;
-        }
+    if (be->fd >= 0) {
         probe_commands(be);
         return true;
     }

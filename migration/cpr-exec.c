@@ -35,14 +35,24 @@ enum { OBJECTS, SWITCHOVER, MESSAGES };
 static struct {
     GByteArray *data[MESSAGES];
     GArray *fds[MESSAGES];
+    bool taken; /* the descriptors are ours to close */
 } messages;
 
 static void clear(void)
 {
     for (unsigned i = 0; i < MESSAGES; i++) {
+        if (messages.taken && messages.fds[i]) {
+            cpr_close_fds(messages.fds[i]);
+        }
         g_clear_pointer(&messages.data[i], g_byte_array_unref);
         g_clear_pointer(&messages.fds[i], g_array_unref);
     }
+    messages.taken = false;
+}
+
+void cpr_exec_cleanup(void)
+{
+    clear();
 }
 
 static void prepare(void)
@@ -185,6 +195,37 @@ static bool read_messages(int fd)
     return true;
 }
 
+/*
+ * What this program has opened it closes on exec, and what it has taken too: so nothing is taken
+ * that is not inherited, and nothing twice.
+ */
+static bool take(int fd)
+{
+    int flags = hostcalls->fcntl(fd, F_GETFD, 0);
+
+    return flags >= 0 && !(flags & FD_CLOEXEC) && !hostcalls->fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+static bool take_all(GError **errp)
+{
+    bool ok = true;
+
+    messages.taken = true;
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        GArray *fds = messages.fds[i];
+        guint n = 0;
+
+        while (ok && n < fds->len) {
+            ok = take(g_array_index(fds, int, n)) ||
+                 error_set(errp, STATE_VARIABLE ": descriptor %d was not handed over",
+                           g_array_index(fds, int, n));
+            n += ok;
+        }
+        g_array_set_size(fds, n);
+    }
+    return ok;
+}
+
 static bool load(unsigned which, GError **errp)
 {
     return cpr_load(messages.data[which]->data, messages.data[which]->len, messages.fds[which],
@@ -200,16 +241,21 @@ bool cpr_exec_incoming(GError **errp)
     if (!text) {
         return true;
     }
-    if (!g_ascii_string_to_unsigned(text, 10, 0, INT_MAX, &number, NULL)) {
-        return error_set(errp, STATE_VARIABLE "=%s is no descriptor", text);
+    if (!g_ascii_string_to_unsigned(text, 10, 0, INT_MAX, &number, NULL) || !take((int)number)) {
+        return error_set(errp, STATE_VARIABLE "=%s is no inherited descriptor", text);
     }
     unsetenv(STATE_VARIABLE);
     fd = (int)number;
     prepare();
     if (!read_messages(fd)) {
+        clear();
         return error_set(errp, STATE_VARIABLE ": there is no state of a live update");
     }
-    return set_kept(false, errp) && load(OBJECTS, errp);
+    if (!take_all(errp) || !load(OBJECTS, errp)) {
+        clear();
+        return false;
+    }
+    return true;
 }
 
 bool cpr_exec_has_switchover(void)

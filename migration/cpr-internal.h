@@ -70,6 +70,8 @@ bool cpr_exec(GError **errp);
 bool cpr_exec_incoming(GError **errp);
 bool cpr_exec_has_switchover(void);
 bool cpr_exec_switchover(GError **errp);
+/* Forgets what there is, and closes what nobody has taken. */
+void cpr_exec_cleanup(void);
 
 /* ---- cpr-transfer.c ---- */
 

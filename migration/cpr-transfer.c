@@ -11,6 +11,7 @@
 #include "core/runstate.h"
 #include "cpr-internal.h"
 #include "migration/control.h"
+#include "stream.h"
 #include "util/error.h"
 #include "util/trace.h"
 
@@ -156,7 +157,8 @@ static bool await(MigrationChannel *ch, CprMessage wanted, GError **errp)
     }
     TRACE("cpr_await", "message %d after %" G_GINT64_FORMAT " us", kind,
           g_get_monotonic_time() - t0);
-    return kind == wanted || error_set(errp, "the new process: %s", (char *)text->data);
+    return kind == wanted ||
+           error_set(errp, "the new process: %s", stream_printable((char *)text->data));
 }
 
 bool cpr_send_objects(MigrationChannel *ch, GError **errp)
@@ -357,6 +359,7 @@ void cpr_incoming_shutdown(void)
 void cpr_incoming_cleanup(void)
 {
     cpr_incoming_connected();
+    cpr_exec_cleanup();
     g_clear_pointer(&in.channel, migration_channel_free);
     g_clear_object(&in.cancel);
     g_clear_pointer(&in.spec, g_free);

@@ -238,6 +238,17 @@ static bool cut_off(GError **errp)
     return error_set(errp, "the CPR message is cut off");
 }
 
+/* It comes to be part of messages. */
+static bool is_name(const char *name, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if ((uint8_t)name[i] < ' ' || name[i] == 0x7f) {
+            return false;
+        }
+    }
+    return len && g_utf8_validate(name, (gssize)len, NULL);
+}
+
 static bool decode_entry(Reader *r, GArray *fds, guint *next_fd, GError **errp)
 {
     char name[256] = "";
@@ -249,7 +260,10 @@ static bool decode_entry(Reader *r, GArray *fds, guint *next_fd, GError **errp)
         !take_u32(r, &size) || size > r->left) {
         return cut_off(errp);
     }
-    if (!len || memchr(name, 0, len) || has_fd > 1 || (has_fd && *next_fd >= fds->len)) {
+    if (!is_name(name, len)) {
+        return error_set(errp, "the CPR message has an entry with a bad name");
+    }
+    if (has_fd > 1 || (has_fd && *next_fd >= fds->len)) {
         return error_set(errp, "the CPR message has a bad entry '%s'", name);
     }
     e = add(name, id);
@@ -498,11 +512,19 @@ bool cpr_adopt(GError **errp)
 
 void cpr_release(void)
 {
-    if (incoming) {
-        host_let_go();
-        clear();
-        incoming = active = false;
+    const Owner *o;
+
+    if (!incoming) {
+        return;
     }
+    host_let_go();
+    for (guint i = 0; (o = owner(i)); i++) {
+        if (o->ops->release) {
+            o->ops->release(o->opaque);
+        }
+    }
+    clear();
+    incoming = active = false;
 }
 
 void cpr_finish(void)

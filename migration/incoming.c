@@ -621,6 +621,7 @@ void migration_incoming_query(JsonObject *o)
 
 void migration_incoming_shutdown(void)
 {
+    cpr_incoming_connected(); /* why this process ends is said already */
     g_mutex_lock(&in.lock);
     g_atomic_int_set(&in.ending, 1);
     g_mutex_unlock(&in.lock);

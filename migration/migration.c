@@ -226,12 +226,12 @@ static bool hand_over(GError **errp)
     if (!over) {
         return source_stopped_error(errp);
     }
-    if (source_is_duplex()) {
-        g_autoptr(GError) err = NULL;
-
-        if (!stream_send(outgoing.streams[0], RECORD_GO, 0, NULL, 0, NULL, 0, &err)) {
-            warn_report("migration: the destination may not have taken over: %s", err->message);
-        }
+    if (source_is_duplex() &&
+        !stream_send(outgoing.streams[0], RECORD_GO, 0, NULL, 0, NULL, 0, errp)) {
+        g_mutex_lock(&outgoing.lock);
+        outgoing.over = false; /* what was not sent whole moves nobody to go */
+        g_mutex_unlock(&outgoing.lock);
+        return false;
     }
     return true;
 }

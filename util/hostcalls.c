@@ -135,6 +135,11 @@ void host_let_go(void)
     }
 }
 
+bool host_has_let_go(void)
+{
+    return hostcalls == &hostcalls_gone;
+}
+
 void host_fd_close(int *fd)
 {
     if (*fd >= 0) {

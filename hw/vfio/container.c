@@ -324,7 +324,7 @@ void vfio_container_detach(VFIODevice *dev)
     vfio_container_dirty_detached(c, dev);
     if (!--c->users && !c->holds) {
         container_free(c);
-    } else if (c->users && !refresh_ranges(c, &err)) {
+    } else if (c->users && !host_has_let_go() && !refresh_ranges(c, &err)) {
         warn_report("%s", err->message); /* the old ones are narrower: safe */
     }
 }

@@ -137,8 +137,9 @@ static bool is_same_place(const VFIODevice *dev, GError **errp)
     const GByteArray *bytes = cpr_find_bytes(name, 0);
     g_autofree char *place =
         bytes ? g_strndup((const char *)bytes->data, bytes->len) : g_strdup("something");
+    g_autofree char *shown = g_strescape(place, NULL);
 
-    return g_str_equal(place, dev->sysfs) || is_elsewhere(place, errp);
+    return g_str_equal(place, dev->sysfs) || is_elsewhere(shown, errp);
 }
 
 /* Its cdev, and not some other device's that the user has given this name. */

@@ -33,7 +33,8 @@ static bool can_log(VFIODevice *dev)
 
     for (size_t i = 0; i < G_N_ELEMENTS(needed); i++) {
         if (dev->no_dirty_log ||
-            !vfio_device_feature(dev, VFIO_DEVICE_FEATURE_PROBE | needed[i], NULL, 0)) {
+            (!vfio_device_feature(dev, VFIO_DEVICE_FEATURE_PROBE | needed[i], NULL, 0) &&
+             errno == ENOTTY)) { /* whatever else it is, starting it says that again */
             return false;
         }
     }

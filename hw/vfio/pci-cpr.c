@@ -10,7 +10,9 @@
  */
 #include "hw/vfio/pci.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "migration/cpr.h"
 #include "util/error.h"
@@ -108,11 +110,26 @@ static bool stop(void *opaque, GError **errp)
 
 /* ---- the new process ---- */
 
-static int find_fd(VFIOPCIDevice *vdev, const char *what, unsigned nr)
+/* Whatever else it is might have whoever reads it wait, or always be readable. */
+static bool is_eventfd(int fd)
+{
+    struct stat st;
+
+    return !hostcalls->fstat(fd, &st) && !(st.st_mode & S_IFMT) &&
+           hostcalls->fcntl(fd, F_GETFL, 0) & O_NONBLOCK;
+}
+
+/* *@fd is -1 if the old process had none. */
+static bool take_eventfd(VFIOPCIDevice *vdev, const char *what, unsigned nr, int *fd, GError **errp)
 {
     g_autofree char *name = name_of(vdev, what);
 
-    return cpr_find_fd(name, nr);
+    *fd = cpr_find_fd(name, nr);
+    if (*fd >= 0 && !is_eventfd(*fd)) {
+        host_fd_close(fd);
+        return error_set(errp, "what the old process gives for %s %u is no eventfd", what, nr);
+    }
+    return true;
 }
 
 static bool adopt_vectors(VFIOPCIDevice *vdev, GError **errp)
@@ -124,10 +141,12 @@ static bool adopt_vectors(VFIOPCIDevice *vdev, GError **errp)
         return error_set(errp, "the old process has another number of vectors than %u",
                          vdev->nr_vectors);
     }
-    for (unsigned i = 0; i < vdev->nr_vectors; i++) {
+    for (unsigned i = 0; vdev->interrupt >= VFIO_INT_MSI && i < vdev->nr_vectors; i++) {
         VFIOMSIVector *v = &vdev->vectors[i];
 
-        v->trigger = find_fd(vdev, "vector", i);
+        if (!take_eventfd(vdev, "vector", i, &v->trigger, errp)) {
+            return false;
+        }
         v->armed = flags[i] & VECTOR_ARMED;
         v->missed = flags[i] & VECTOR_MISSED;
         if (v->armed && v->trigger < 0) {
@@ -137,12 +156,29 @@ static bool adopt_vectors(VFIOPCIDevice *vdev, GError **errp)
     return true;
 }
 
+static bool can_have(const VFIOPCIDevice *vdev, uint32_t interrupt)
+{
+    return interrupt <= VFIO_INT_MSIX && (interrupt != VFIO_INT_MSIX || vdev->msix.cap) &&
+           (interrupt != VFIO_INT_MSI || vdev->parent.msi_cap);
+}
+
+/* Eventfds of another kind than the one that is on nobody takes, which is refused. */
 static bool adopt_interrupts(VFIOPCIDevice *vdev, GError **errp)
 {
     g_autofree char *name = name_of(vdev, "interrupts");
     const InterruptRecord *r = cpr_find_data(name, 0, sizeof(*r));
+    bool has_intx = r && r->interrupt == VFIO_INT_INTx;
+    const struct {
+        const char *what;
+        int *fd;
+    } fds[] = {
+        { "intx-interrupt", has_intx ? &vdev->intx.trigger : NULL },
+        { "intx-unmask", has_intx ? &vdev->intx.resample : NULL },
+        { "err-notifier", &vdev->notifiers[VFIO_NOTIFIER_ERR].fd },
+        { "req-notifier", vdev->req ? &vdev->notifiers[VFIO_NOTIFIER_REQ].fd : NULL },
+    };
 
-    if (!r || r->interrupt > VFIO_INT_MSIX || r->nr_enabled > MAX(vdev->nr_vectors, 1) ||
+    if (!r || !can_have(vdev, r->interrupt) || r->nr_enabled > MAX(vdev->nr_vectors, 1) ||
         r->nr_msi > vdev->nr_vectors) {
         return error_set(errp, "the old process does not say which interrupts it has");
     }
@@ -152,11 +188,10 @@ static bool adopt_interrupts(VFIOPCIDevice *vdev, GError **errp)
     vdev->msix.limit = r->msix_limit;
     vdev->intx.armed = r->intx_armed;
     vdev->intx.user_unmask = r->intx_user_unmask;
-    vdev->intx.trigger = find_fd(vdev, "intx-interrupt", 0);
-    vdev->intx.resample = find_fd(vdev, "intx-unmask", 0);
-    vdev->notifiers[VFIO_NOTIFIER_ERR].fd = find_fd(vdev, "err-notifier", 0);
-    if (vdev->req) { /* or nobody takes it, which is refused */
-        vdev->notifiers[VFIO_NOTIFIER_REQ].fd = find_fd(vdev, "req-notifier", 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(fds); i++) {
+        if (fds[i].fd && !take_eventfd(vdev, fds[i].what, 0, fds[i].fd, errp)) {
+            return false;
+        }
     }
     return adopt_vectors(vdev, errp);
 }

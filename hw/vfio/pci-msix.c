@@ -309,6 +309,7 @@ bool vfio_msix_prepare_masked(VFIOPCIDevice *vdev, GError **errp)
         MSIMessage msg = msix_message(&vdev->parent, i);
 
         if (msg.address && !vfio_vector_prepare(&vdev->vectors[i], msg, vdev->no_kvm_msix, errp)) {
+            vfio_vectors_release(vdev, VFIO_PCI_MSIX_IRQ_INDEX); /* it is not on yet */
             return false;
         }
     }

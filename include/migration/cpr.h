@@ -42,6 +42,8 @@ typedef struct CprOps {
     bool (*adopt)(void *opaque, GError **errp);
     /* New: the VM is ours, and about to run. */
     void (*finish)(void *opaque);
+    /* New: it comes to nothing, and no call but close has any effect from now on. */
+    void (*release)(void *opaque);
 } CprOps;
 
 void cpr_register(const CprOps *ops, void *opaque);

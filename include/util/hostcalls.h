@@ -40,6 +40,7 @@ void host_fd_close(int *fd);
  * EPERM.  There is no way back.
  */
 void host_let_go(void);
+bool host_has_let_go(void);
 
 /* A new eventfd, which no call waits on and no child inherits; -1 and errno. */
 int host_eventfd(void);

@@ -27,6 +27,8 @@ const uint8_t *input_bytes(Input *in, size_t *n);
 
 /* The machine of the fixture; warnings of GLib's are findings. */
 void fuzz_init(void);
+/* Descriptors that the process has open. */
+unsigned fuzz_open_fds(void);
 /* Whatever is ready in the main loop, some times over. */
 void fuzz_spin(void);
 /* -device vfio-pci,id=d0,…, where and how @choice says; false: refused, with an error. */

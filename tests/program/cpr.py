@@ -3,17 +3,16 @@
 """cpr.py PROGRAM: a VM goes over to a new process without its memory being sent; what cannot be is
 refused by the old one, which runs on, and the new one ends and says why."""
 
+import json
 import os
 import signal
 import socket
 import struct
 import sys
 import tempfile
-import threading
-import time
 
-from scenario import MESSAGES, ROOT_PORT, card, enable_msix
-from vm import VM
+from scenario import ROOT_PORT, card, enable_msix, interrupted
+from vm import VM, channel, expect, start
 
 program = sys.argv[1]
 folder = tempfile.TemporaryDirectory(prefix="viaduct-cpr-")
@@ -21,79 +20,31 @@ numbers = iter(range(1000))
 SHARED = ["-machine", "q35,aux-ram-share=on"]
 
 
-def expect(what, got, wanted):
-    assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
-
-
-def start(*args, greet=True):
-    vm = VM(program, (), [arg.replace("{", "{{").replace("}", "}}") for arg in args])
-    if greet:
-        vm.greet()
-    return vm
-
-
-def address(kind, path):
-    return {"channel-type": kind, "addr": {"transport": "socket", "type": "unix", "path": path}}
-
-
-def spec(kind, path):
-    return str(address(kind, path)).replace("'", '"')
-
-
-def listens(path):
-    """The file alone is there before that."""
-    with open("/proc/net/unix") as sockets:
-        return any(line.split()[3] == "00010000" and line.endswith(f" {path}\n")
-                   for line in sockets)
-
-
 class Destination:
-    """Started beside, for it says nothing before the source has sent."""
+    """It says nothing before the source has sent."""
 
     def __init__(self, *args, main=None):
         n = next(numbers)
         self.main, self.cpr = (os.path.join(folder.name, f"{kind}{n}") for kind in ("main", "cpr"))
-        self.vm = None
-        self.args = [*args, "-incoming", main or spec("main", self.main), "-incoming",
-                     spec("cpr", self.cpr)]
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-        for _ in range(1000):
-            if listens(self.cpr):
-                break
-            time.sleep(0.01)
-
-    def run(self):
-        self.vm = start(*self.args, greet=False)
+        self.vm = start(*args, "-incoming", main or json.dumps(channel("main", self.main)),
+                        "-incoming", json.dumps(channel("cpr", self.cpr)), connect=False)
+        self.vm.wait_listening(self.cpr)
 
     def started(self, greet=True):
-        self.thread.join()
+        self.vm.connect()
         if greet:
             assert self.vm.qmp, self.vm.end()
             self.vm.greet()
         return self.vm
 
     def channels(self):
-        return [address("main", self.main), address("cpr", self.cpr)]
-
-
-def wait_status(vm, *wanted):
-    for _ in range(3000):
-        info = vm.ask("query-migrate")
-        if info.get("status") in wanted:
-            return info
-        time.sleep(0.01)
-    raise AssertionError(f"status {info}")
-
-
-def status(vm):
-    return vm.ask("query-status")["status"]
+        return [channel("main", self.main), channel("cpr", self.cpr)]
 
 
 def refused(vm, why, **arguments):
     answer = vm.command("migrate", **arguments)
     assert why in answer.get("error", {}).get("desc", ""), f"{why}: {answer}"
-    expect("status", status(vm), "running")
+    expect("status", vm.run_state(), "running")
 
 
 PAGES = [0, 1, 300, 4095]
@@ -111,21 +62,21 @@ def test_there_and_back():
         vm.ask("migrate", channels=destination.channels())
         new = destination.started()
         if defer:
-            expect("deferred", status(new), "inmigrate")
-            expect("source", status(vm), "running")
-            new.ask("migrate-incoming", channels=[address("main", destination.main)])
-        info = wait_status(vm, "completed", "failed")
+            expect("deferred", new.run_state(), "inmigrate")
+            expect("source", vm.run_state(), "running")
+            new.ask("migrate-incoming", channels=[channel("main", destination.main)])
+        info = vm.wait_status("completed", "failed")
         expect("CPR", info["status"], "completed")
         expect("memory sent", info["ram"]["normal"] + info["ram"]["duplicate"], 0)
-        wait_status(new, "completed")
-        expect("new", status(new), "running")
+        new.wait_status("completed")
+        expect("new", new.run_state(), "running")
         for m, page in enumerate(PAGES):
             expect(f"page {page}", new.read(page * 4096 + 8 * m), 0xC0FFEE00 + m)
         expect("0xcf8", new.guest("inl 0xcf8"), "0x80001234")
         print("downtime", info["downtime"], "total", info["total-time"])
 
         # The memory is the other's now.
-        expect("old", status(vm), "postmigrate")
+        expect("old", vm.run_state(), "postmigrate")
         assert "blocked-reasons" not in vm.ask("query-migrate")
         for command in "cont", "system_reset":
             assert "another process" in vm.command(command)["error"]["desc"]
@@ -140,7 +91,7 @@ def test_there_and_back():
 
 def test_refused():
     vm = start(*ROOT_PORT)
-    both = [address("main", "/tmp/x"), address("cpr", "/tmp/y")]
+    both = [channel("main", "/tmp/x"), channel("cpr", "/tmp/y")]
     refused(vm, "a channel of type cpr needs mode=cpr-transfer", channels=both)
     vm.ask("migrate-set-parameters", mode="cpr-transfer")
     refused(vm, "aux-ram-share=on", channels=both)
@@ -159,18 +110,18 @@ def test_refused():
     refused(vm, "no use for multifd", channels=both)
     vm.ask("migrate-set-capabilities", capabilities=[{"capability": "multifd", "state": False}])
     vm.ask("migrate", channels=both)
-    expect("nobody there", wait_status(vm, "failed", "completed")["status"], "failed")
-    expect("status", status(vm), "running")
+    expect("nobody there", vm.wait_status("failed", "completed")["status"], "failed")
+    expect("status", vm.run_state(), "running")
     expect("end", vm.quit(), (0, ""))
 
 
 def fails(vm, why, says, *args):
     destination = Destination(*args)
     vm.ask("migrate", channels=destination.channels())
-    info = wait_status(vm, "failed", "completed")
+    info = vm.wait_status("failed", "completed")
     expect("CPR", info["status"], "failed")
     assert why in info["error-desc"], info
-    expect("status", status(vm), "running")
+    expect("status", vm.run_state(), "running")
     code, text = destination.started(greet=False).end()
     expect("status of the new one", code, 1)
     assert says in text and text.count("\n") == 1, text
@@ -196,25 +147,41 @@ def test_misfits():
     new.process.kill()
     new.end()
     # It is connected to only when somebody listens: the old one notices by the cpr channel.
-    expect("killed", wait_status(vm, "failed", "completed")["status"], "failed")
+    expect("killed", vm.wait_status("failed", "completed")["status"], "failed")
     destination = Destination(*ROOT_PORT, *SHARED, main="defer")
     vm.ask("migrate", channels=destination.channels())
     new = destination.started()
-    expect("waits", status(new), "inmigrate")
+    expect("waits", new.run_state(), "inmigrate")
     vm.ask("migrate_cancel")
-    expect("cancelled", wait_status(vm, "cancelled", "failed")["status"], "cancelled")
+    expect("cancelled", vm.wait_status("cancelled", "failed")["status"], "cancelled")
     expect("given up", new.end(), (1, "viaduct-sim: CPR: the old process has given up\n"))
     expect("memory", vm.read(4096), 0xFEED)
 
     # And after all that it still works.
     destination = Destination(*ROOT_PORT, *SHARED)
     vm.ask("migrate", channels=destination.channels())
-    expect("CPR", wait_status(vm, "failed", "completed")["status"], "completed")
+    expect("CPR", vm.wait_status("failed", "completed")["status"], "completed")
     new = destination.started()
-    wait_status(new, "completed")
+    new.wait_status("completed")
     expect("memory", new.read(4096), 0xFEED)
     expect("end", vm.quit(), (0, ""))
     expect("end", new.quit(), (0, ""))
+
+
+def test_strange_answer():
+    """What the new process says is shown as one line of text."""
+    vm = start(*ROOT_PORT, *SHARED)
+    vm.ask("migrate-set-parameters", mode="cpr-transfer")
+    path = os.path.join(folder.name, "strange")
+    with listen(path) as server:
+        vm.ask("migrate", channels=[channel("main", "/nonexistent"), channel("cpr", path)])
+        sock = server.accept()[0]
+        sock.sendall(struct.pack("<5I", 0x4D504356, 1, 4, 5, 0) + b"a\nb\xffc")
+        info = vm.wait_status("failed", "completed")
+        sock.close()
+    expect("answer", info["error-desc"], "the new process: a?b?c")
+    expect("status", vm.run_state(), "running")
+    expect("end", vm.quit(), (0, ""))
 
 
 def listen(path):
@@ -234,9 +201,9 @@ def test_exec():
     vm.ask("migrate-set-parameters", cpr_exec_command=["/nonexistent"])
     refused(vm, "needs a file", uri=f"unix:{state}")
     vm.ask("migrate", uri=f"file:{state}")
-    info = wait_status(vm, "failed", "completed")
+    info = vm.wait_status("failed", "completed")
     assert "cannot execute '/nonexistent'" in info["error-desc"], info
-    expect("status", status(vm), "running")
+    expect("status", vm.run_state(), "running")
 
     for n in range(3):
         paths = [os.path.join(folder.name, f"exec{n}{kind}") for kind in ("qmp", "qtest")]
@@ -253,8 +220,8 @@ def test_exec():
         vm.events.clear()
         assert vm.qmp, vm.end()
         vm.greet()
-        wait_status(vm, "completed")
-        expect("status", status(vm), "running")
+        vm.wait_status("completed")
+        expect("status", vm.run_state(), "running")
         expect("memory", vm.read(4096 * 300), 0xC0FFEE42)
         expect("descriptors", len(os.listdir(f"/proc/{vm.process.pid}/fd")), fds)
         for server in servers:
@@ -264,7 +231,7 @@ def test_exec():
     vm = start(*ROOT_PORT, *SHARED)  # in its sandbox
     vm.ask("migrate-set-parameters", mode="cpr-exec", cpr_exec_command=[program])
     refused(vm, "-sandbox on lets no program start", uri=f"file:{state}")
-    expect("status", status(vm), "running")
+    expect("status", vm.run_state(), "running")
     expect("end", vm.quit(), (0, ""))
 
 
@@ -291,7 +258,7 @@ def test_blocked():
     os.makedirs(f"{vm.sysfs[10]}/mdev_type", exist_ok=True)
     reasons = blocked(vm, "cpr-transfer")
     expect("mdev", reasons, ["vfio 0000:0a:00.0: CPR does not hand over a mediated device"])
-    refused(vm, reasons[0], channels=[address("main", "/tmp/x"), address("cpr", "/tmp/y")])
+    refused(vm, reasons[0], channels=[channel("main", "/tmp/x"), channel("cpr", "/tmp/y")])
     expect("end", vm.quit(), (0, ""))
 
     vm = start(*ROOT_PORT, *SHARED)
@@ -300,8 +267,8 @@ def test_blocked():
 
 
 def test_group():
-    """A device of a group: what fails at the last moment leaves all of it here. (The simulated
-    kernel's descriptors are no other process's, so it cannot go further.)"""
+    """A device of a group: what fails at the last moment leaves all of it here. (Nothing
+    simulated outlives exec, so it cannot go further.)"""
     vm = VM(program, (("nvme", 7, 0),), [*SHARED, *card("d", 7, ",addr=3.0", {}), "-sandbox", "off"])
     vm.greet()
     enable_msix(vm, 0, 3)
@@ -312,28 +279,20 @@ def test_group():
     for _ in range(3):
         vm.events.clear()
         vm.ask("migrate", uri=f"file:{os.path.join(folder.name, 'state')}")
-        info = wait_status(vm, "failed", "completed")
+        info = vm.wait_status("failed", "completed")
         assert "cannot execute '/nonexistent'" in info["error-desc"], info
         expect("stopped and started", [e["event"] for e in vm.events
                                        if e["event"] in ("STOP", "RESUME")], ["STOP", "RESUME"])
-        expect("status", status(vm), "running")
+        expect("status", vm.run_state(), "running")
         expect("mapped", vm.ask("x-query-vfio"), before)
-        vm.write(MESSAGES, 0)
-        vm.process.send_signal(signal.SIGUSR2)
-        while not vm.read(MESSAGES):
-            time.sleep(0.01)
-        expect("interrupt", vm.read(MESSAGES), 0x4000)
+        interrupted(vm)
     expect("end", vm.quit(), (0, ""))
 
 
 def test_waiting():
     """Signals end it while it waits; what is no CPR is refused."""
     destination = Destination(*SHARED)
-    time.sleep(0.1)
-    children = os.popen(f"pgrep -P {os.getpid()}").read().split()
-    for pid in children:
-        if os.path.exists(f"/proc/{pid}/exe") and "viaduct" in os.readlink(f"/proc/{pid}/exe"):
-            os.kill(int(pid), signal.SIGTERM)
+    destination.vm.process.send_signal(signal.SIGTERM)
     vm = destination.started(greet=False)
     expect("signal", vm.end(), (0, ""))
     assert not os.path.exists(destination.cpr), "its socket stays behind"
@@ -349,7 +308,8 @@ def test_waiting():
         print(text, end="")
 
     for args, why in [
-        (["-incoming", spec("cpr", "/tmp/x"), "-incoming", spec("cpr", "/tmp/y")], "two channels"),
+        (["-incoming", json.dumps(channel("cpr", "/tmp/x")),
+          "-incoming", json.dumps(channel("cpr", "/tmp/y"))], "two channels"),
         (["-incoming", "unix:/tmp/x", "-incoming", "unix:/tmp/y"], "one channel of type main"),
     ]:
         code, text = start(*args, greet=False).end()

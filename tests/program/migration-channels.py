@@ -8,13 +8,10 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
-import time
 
-from vm import VM
+from vm import expect, start
 
-program = sys.argv[1]
 folder = tempfile.TemporaryDirectory(prefix="viaduct-migration-")
 # LLVM 14's leak checker mistakes the thread-local variables of a library that was loaded late.
 os.environ["ASAN_OPTIONS"] = f"{os.environ.get('ASAN_OPTIONS', '')}:intercept_tls_get_addr=0"
@@ -34,27 +31,8 @@ leaf server; leaf client
 """
 
 
-def expect(what, got, wanted):
-    assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
-
-
 def path(name):
     return os.path.join(folder.name, name)
-
-
-def start(*args):
-    vm = VM(program, (), [str(arg) for arg in args])
-    vm.greet()
-    return vm
-
-
-def wait_status(vm, *wanted):
-    for _ in range(3000):
-        info = vm.ask("query-migrate")
-        if info.get("status") in wanted:
-            return info
-        time.sleep(0.01)
-    raise AssertionError(f"status {info}")
 
 
 def refused(vm, wanted, command, **arguments):
@@ -64,14 +42,14 @@ def refused(vm, wanted, command, **arguments):
 
 def migrate(source, uri, status="completed"):
     source.ask("migrate", uri=uri)
-    info = wait_status(source, "completed", "failed")
+    info = source.wait_status("completed", "failed")
     expect("migrate", info["status"], status)
     return info
 
 
 def arrived(source, destination):
-    wait_status(destination, "completed")
-    expect("destination", destination.ask("query-status")["status"], "running")
+    destination.wait_status("completed")
+    expect("destination", destination.run_state(), "running")
     expect("memory", destination.read(0x5000), 0xC0FFEE)
     for vm in source, destination:
         expect("end", vm.quit(), (0, ""))
@@ -110,12 +88,12 @@ def test_credentials_in_use():
     source.ask("migrate-set-capabilities",
                capabilities=[{"capability": "pause-before-switchover", "state": True}])
     source.ask("migrate", uri=uri)
-    wait_status(source, "pre-switchover")
+    source.wait_status("pre-switchover")
     for vm in source, destination:
         refused(vm, "object 'tls' is in use, can not be deleted", "object-del", id="tls")
     source.ask("migrate-continue", state="pre-switchover")
-    wait_status(source, "completed")
-    wait_status(destination, "completed")
+    source.wait_status("completed")
+    destination.wait_status("completed")
     for vm in source, destination:
         vm.ask("object-del", id="tls")
     arrived(source, destination)
@@ -128,7 +106,7 @@ def test_tls_other_host():
     info = migrate(source, f"unix:{path('other')}", "failed")
     print(info["error-desc"])
     assert "it is not for this host" in info["error-desc"], info
-    expect("source", source.ask("query-status")["status"], "running")
+    expect("source", source.run_state(), "running")
     for vm in source, destination:
         vm.quit()
 
@@ -172,12 +150,12 @@ def test_refused():
     source.ask("migrate-set-capabilities",
                capabilities=[{"capability": "pause-before-switchover", "state": True}])
     source.ask("migrate", uri=f"unix:{path('refused')}")
-    wait_status(source, "pre-switchover")
+    source.wait_status("pre-switchover")
     refused(source, "parameter 'tls-creds' cannot be set while a migration runs",
             "migrate-set-parameters", **{"tls-creds": "tls"})
     refused(source, "There's a migration process in progress", "migrate-set-capabilities",
             capabilities=[{"capability": "multifd", "state": True}])
-    wait_status(destination, "active")
+    destination.wait_status("active")
     for vm in source, destination:
         refused(vm, "device_add not allowed while migrating", "device_add",
                 driver="pcie-root-port", id="late")
@@ -186,7 +164,7 @@ def test_refused():
     source.ask("migrate-set-parameters", **{"downtime-limit": 77, "max-bandwidth": 0})
     expect("limit", source.ask("query-migrate-parameters")["downtime-limit"], 77)
     source.ask("migrate-continue", state="pre-switchover")
-    wait_status(source, "completed")
+    source.wait_status("completed")
     arrived(source, destination)
 
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 
 from scenario import ROOT_PORT
-from vm import VM, Gone
+from vm import VM, Gone, expect, start
 
 program = sys.argv[1]
 folder = tempfile.TemporaryDirectory(prefix="viaduct-migration-")
@@ -20,18 +20,8 @@ HEADER = struct.Struct("<IHHIIQ")
 RECORDS = ["?", "hello", "machine", "ram", "device", "sync", "states", "end"]
 
 
-def expect(what, got, wanted):
-    assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
-
-
 def path(name):
     return os.path.join(folder.name, name)
-
-
-def start(*args):
-    vm = VM(program, (), [str(arg) for arg in args])
-    vm.greet()
-    return vm
 
 
 def finish(*vms):
@@ -41,15 +31,6 @@ def finish(*vms):
 
 def status(vm):
     return vm.ask("query-migrate").get("status")
-
-
-def wait_status(vm, *wanted):
-    for _ in range(3000):
-        info = vm.ask("query-migrate")
-        if info.get("status") in wanted:
-            return info
-        time.sleep(0.01)
-    raise AssertionError(f"status {info}")
 
 
 PAGES = [0, 1, 2, 300, 301, 700, 4095]
@@ -73,14 +54,14 @@ def check(vm):
 
 def migrate(source, uri):
     source.ask("migrate", uri=uri)
-    return wait_status(source, "completed", "failed")
+    return source.wait_status("completed", "failed")
 
 
 def done(source, destination, info):
     expect("migrate", info["status"], "completed")
-    expect("source", source.ask("query-status")["status"], "postmigrate")
-    wait_status(destination, "completed")
-    expect("destination", destination.ask("query-status")["status"], "running")
+    expect("source", source.run_state(), "postmigrate")
+    destination.wait_status("completed")
+    expect("destination", destination.run_state(), "running")
     check(destination)
 
 
@@ -100,7 +81,7 @@ def test_transports():
         uri = uri.format(*words)
         if name in ("unix", "tcp"):
             destination = start(*ROOT_PORT, "-incoming", (incoming or uri).format(*words))
-            expect("waits", destination.ask("query-status")["status"], "inmigrate")
+            expect("waits", destination.run_state(), "inmigrate")
             info = migrate(source, uri)
         else:
             info = migrate(source, uri)
@@ -132,7 +113,7 @@ def test_there_and_back():
         source.ask("migrate", uri=uri)
         source.wait_event("STOP")
         destination.wait_event("RESUME")
-        done(source, destination, wait_status(source, "completed"))
+        done(source, destination, source.wait_status("completed"))
         for vm, wanted in [(source, ["setup", "active", "device", "completed"]),
                            (destination, ["setup", "active", "completed"])]:
             got = [e["data"]["status"] for e in vm.events if e["event"] == "MIGRATION"]
@@ -165,8 +146,8 @@ def test_stopped():
     fill(source)
     expect("saved", migrate(source, f"file:{path('stopped')}")["status"], "completed")
     destination = start("-incoming", f"file:{path('stopped')}")
-    wait_status(destination, "completed")
-    expect("state", destination.ask("query-status")["status"], "paused")
+    destination.wait_status("completed")
+    expect("state", destination.run_state(), "paused")
     check(destination)
     destination.ask("cont")
     finish(source, destination)
@@ -178,14 +159,14 @@ def test_pause_before_switchover():
     source.ask("migrate-set-capabilities",
                capabilities=[{"capability": "pause-before-switchover", "state": True}])
     source.ask("migrate", uri=f"unix:{path('pause')}")
-    wait_status(source, "pre-switchover")
-    expect("state", source.ask("query-status")["status"], "finish-migrate")
+    source.wait_status("pre-switchover")
+    expect("state", source.run_state(), "finish-migrate")
     answer = source.command("cont")
     assert "not finalized" in answer["error"]["desc"], answer
     answer = source.command("migrate-continue", state="device")
     assert "not in expected state" in answer["error"]["desc"], answer
     source.ask("migrate-continue", state="pre-switchover")
-    done(source, destination, wait_status(source, "completed"))
+    done(source, destination, source.wait_status("completed"))
     finish(source, destination)
 
 
@@ -203,7 +184,7 @@ def test_other_machine():
         code, text = destination.end()
         expect("destination", (code, len(text.splitlines())), (1, 1))
         assert "the machines differ" in text, text
-        expect("source", source.ask("query-status")["status"], "running")
+        expect("source", source.run_state(), "running")
         check(source)
         finish(source)
 
@@ -213,7 +194,7 @@ def test_nobody_there():
     info = migrate(vm, f"unix:{path('nobody')}")
     expect("migrate", info["status"], "failed")
     print(info["error-desc"])
-    expect("state", vm.ask("query-status")["status"], "running")
+    expect("state", vm.run_state(), "running")
     for command, arguments in [
         ("migrate", {"uri": "nosuch:thing"}),
         ("migrate", {}),
@@ -247,13 +228,13 @@ def test_cancel():
             connection = server.accept()[0]
             time.sleep(n / 100)
             source.ask("migrate_cancel")
-            wait_status(source, "cancelled")
+            source.wait_status("cancelled")
             connection.close()
-        expect("state", source.ask("query-status")["status"], "running")
+        expect("state", source.run_state(), "running")
     with deaf("closes") as server:
         source.ask("migrate", uri=f"unix:{path('closes')}")
         server.accept()[0].close()
-        print(wait_status(source, "failed")["error-desc"])
+        print(source.wait_status("failed")["error-desc"])
     destination = start("-incoming", f"unix:{path('after')}")
     done(source, destination, migrate(source, f"unix:{path('after')}"))
     finish(source, destination)
@@ -270,12 +251,12 @@ def test_killed():
         time.sleep(n * n / 4000)
         destination.process.kill()
         destination.end()
-        info = wait_status(source, "completed", "failed")
+        info = source.wait_status("completed", "failed")
         print(n, info["status"], info.get("error-desc"))
         if info["status"] == "failed":
-            expect("state", source.ask("query-status")["status"], "running")
+            expect("state", source.run_state(), "running")
         else:
-            expect("state", source.ask("query-status")["status"], "postmigrate")
+            expect("state", source.run_state(), "postmigrate")
             source.ask("cont")
     finish(source)
 
@@ -296,7 +277,7 @@ def test_last_word():
             pass
         time.sleep(0.2)
         here.sendall(answer)
-        info = wait_status(source, "failed")
+        info = source.wait_status("failed")
         here.close()
     print(info["error-desc"])
     assert info["error-desc"].startswith("destination: the machines differ"), info
@@ -311,7 +292,7 @@ def test_bandwidth():
     source.guest(f"memset 0x500000 {10 << 20} 0x5a")
     source.ask("migrate-set-parameters", max_bandwidth=1 << 20)
     source.ask("migrate", uri=f"file:{path('slow')}")
-    wait_status(source, "active")
+    source.wait_status("active")
     time.sleep(1)
     info = source.ask("query-migrate")
     expect("status", info["status"], "active")
@@ -320,7 +301,7 @@ def test_bandwidth():
     source.ask("migrate-set-parameters", max_bandwidth=1)
     time.sleep(0.5)
     source.ask("migrate-set-parameters", max_bandwidth=0)
-    expect("status", wait_status(source, "completed", "failed")["status"], "completed")
+    expect("status", source.wait_status("completed", "failed")["status"], "completed")
     finish(source)
 
 
@@ -332,14 +313,14 @@ def test_continue_too_early():
                capabilities=[{"capability": "pause-before-switchover", "state": True}])
     source.ask("migrate-set-parameters", max_bandwidth=1 << 20)
     source.ask("migrate", uri=f"file:{path('early')}")
-    wait_status(source, "active")
+    source.wait_status("active")
     source.ask("migrate-continue", state="active")
     source.ask("migrate-set-parameters", max_bandwidth=0)
-    wait_status(source, "pre-switchover", "completed", "failed")
+    source.wait_status("pre-switchover", "completed", "failed")
     time.sleep(0.2)
     expect("status", status(source), "pre-switchover")
     source.ask("migrate-continue", state="pre-switchover")
-    wait_status(source, "completed")
+    source.wait_status("completed")
     finish(source)
 
 
@@ -392,7 +373,7 @@ def test_wrong_channel():
         main = records(socks[0])
         for sock in socks:
             sock.close()
-    wait_status(source, "failed")
+    source.wait_status("failed")
     finish(source)
     main = dict(main)
     other = dict(other)

@@ -4,24 +4,18 @@
 kernel: the device's content, its registers and its interrupts, and where it is when that fails."""
 
 import os
-import signal
 import socket
 import sys
 import tempfile
-import time
 
-from scenario import IOMMUFD, MESSAGES, bar0, card, enable_msix
-from vm import VM
+from scenario import IOMMUFD, bar0, card, enable_msix, interrupted
+from vm import VM, expect
 
 SLOT = 3
 program = sys.argv[1]
 folder = tempfile.TemporaryDirectory(prefix="viaduct-migration-")
 uri = f"unix:{folder.name}/socket"
 os.environ["VIADUCT_SIM_CONTENT"] = "1"
-
-
-def expect(what, got, wanted):
-    assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
 
 
 def start(minor, *args, more="", count=1, kind="mover"):
@@ -33,29 +27,11 @@ def start(minor, *args, more="", count=1, kind="mover"):
     return vm
 
 
-def wait_status(vm, *wanted):
-    for _ in range(3000):
-        info = vm.ask("query-migrate")
-        if info.get("status") in wanted:
-            return info
-        time.sleep(0.01)
-    raise AssertionError(f"status {info}")
-
-
 def states(vm, device="d0"):
     got = [e["data"]["device-state"] for e in vm.events
            if e["event"] == "VFIO_MIGRATION" and e["data"]["device-id"] == device]
     vm.events.clear()
     return got
-
-
-def interrupted(vm):
-    """The device's interrupt arrives as a message in memory."""
-    vm.write(MESSAGES, 0)
-    vm.process.send_signal(signal.SIGUSR2)
-    while not vm.read(MESSAGES):
-        time.sleep(0.01)
-    expect("message", vm.read(MESSAGES), 0x4000)
 
 
 def content(vm, status=0):
@@ -74,9 +50,9 @@ def test_move():
     interrupted(source)
     destination = start(8, "-incoming", uri)
     source.ask("migrate", uri=uri)
-    info = wait_status(source, "completed", "failed")
+    info = source.wait_status("completed", "failed")
     expect("migrate", info["status"], "completed")
-    wait_status(destination, "completed")
+    destination.wait_status("completed")
     expect("source", states(source),
            ["pre-copy", "pre-copy-p2p-prepare", "pre-copy-p2p", "stop-copy", "stop"])
     expect("destination", states(destination), ["resuming", "stop", "running-p2p", "running"])
@@ -90,9 +66,9 @@ def test_restless():
     """What changes all the time does not keep a pass over memory from its end."""
     source, destination = start(40, kind="restless"), start(8, "-incoming", uri)
     source.ask("migrate", uri=uri)
-    info = wait_status(source, "completed", "failed")
+    info = source.wait_status("completed", "failed")
     expect("migrate", info["status"], "completed")
-    wait_status(destination, "completed")
+    destination.wait_status("completed")
     print(f"{info['vfio']['transferred']} bytes of the device's,",
           f"{info['ram']['dirty-sync-count']} passes")
     assert info["vfio"]["transferred"] < 16 << 20, info
@@ -103,8 +79,8 @@ def test_several():
     source = start(16, count=3)
     destination = start(24, "-incoming", uri, count=3)
     source.ask("migrate", uri=uri)
-    expect("migrate", wait_status(source, "completed", "failed")["status"], "completed")
-    wait_status(destination, "completed")
+    expect("migrate", source.wait_status("completed", "failed")["status"], "completed")
+    destination.wait_status("completed")
     for device in "d0", "d1", "d2":
         got = [e["data"]["device-state"] for e in destination.events
                if e["event"] == "VFIO_MIGRATION" and e["data"]["device-id"] == device]
@@ -118,17 +94,17 @@ def test_fails():
     source.ask("migrate-set-parameters", max_bandwidth=1 << 20)
     destination = start(8, "-incoming", uri)
     source.ask("migrate", uri=uri)
-    wait_status(source, "active")
+    source.wait_status("active")
     destination.process.kill()
-    expect("killed", wait_status(source, "failed", "completed")["status"], "failed")
-    expect("source", source.ask("query-status")["status"], "running")
+    expect("killed", source.wait_status("failed", "completed")["status"], "failed")
+    expect("source", source.run_state(), "running")
     expect("states", states(source)[-1], "running")
     destination.end()
     source.ask("migrate-set-parameters", max_bandwidth=0)
 
     destination = start(8, "-incoming", uri, more=",x-pci-device-id=0x99")
     source.ask("migrate", uri=uri)
-    info = wait_status(source, "failed", "completed")
+    info = source.wait_status("failed", "completed")
     print(info["error-desc"])
     status, text = destination.end()
     expect("status", status, 1)
@@ -137,8 +113,8 @@ def test_fails():
 
     destination = start(8, "-incoming", uri)
     source.ask("migrate", uri=uri)
-    expect("migrate", wait_status(source, "completed", "failed")["status"], "completed")
-    wait_status(destination, "completed")
+    expect("migrate", source.wait_status("completed", "failed")["status"], "completed")
+    destination.wait_status("completed")
     expect("content", content(destination), content(source))
 
 
@@ -159,11 +135,11 @@ def test_reboot():
         source.ask("migrate", uri=f"unix:{folder.name}/deaf")
         source.wait_event("STOP")
         server.accept()[0].close()
-    expect("closed", wait_status(source, "completed", "failed")["status"], "failed")
+    expect("closed", source.wait_status("completed", "failed")["status"], "failed")
     expect("closed", states(source)[-2:], ["running-p2p", "running"])
     interrupted(source)
     source.ask("migrate", uri=saved)
-    info = wait_status(source, "completed", "failed")
+    info = source.wait_status("completed", "failed")
     expect("migrate", info["status"], "completed")
     expect("RAM", info["ram"]["normal"] + info["ram"]["duplicate"], 0)
     expect("source", states(source), ["running-p2p", "stop", "stop-copy", "stop"])
@@ -171,7 +147,7 @@ def test_reboot():
           os.stat(f"{folder.name}/saved").st_size)
     left = content(source)
     destination = start(8, *memory, "-incoming", saved)
-    expect("migrate", wait_status(destination, "completed", "failed")["status"], "completed")
+    expect("migrate", destination.wait_status("completed", "failed")["status"], "completed")
     expect("destination", states(destination), ["resuming", "stop", "running-p2p", "running"])
     interrupted(destination)
     expect("content", content(destination), left)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 from scenario import IOMMUFD, ROOT_PORT, card
-from vm import VM
+from vm import VM, expect
 
 program = sys.argv[1]
 folder = tempfile.TemporaryDirectory(prefix="viaduct-reboot-")
@@ -20,10 +20,6 @@ PAGES = [0, 1, 300, 700, 4095]
 MIB = 1 << 20
 HEADER = struct.Struct("<IHHIIQ")  # of a record: magic, type, section, length, zero, sum
 RAM = 3
-
-
-def expect(what, got, wanted):
-    assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
 
 
 def path(name):
@@ -43,17 +39,6 @@ def start(*args):
 
 def finish(vm):
     expect("end", vm.quit(), (0, ""))
-
-
-def wait_status(vm, *wanted):
-    while True:
-        info = vm.ask("query-migrate")
-        if info.get("status") in wanted:
-            return info
-
-
-def status(vm):
-    return vm.ask("query-status")["status"]
 
 
 def states(vm):
@@ -85,15 +70,15 @@ def check(vm):
 
 def save(vm, uri, *wanted):
     vm.ask("migrate", uri=uri)
-    info = wait_status(vm, "completed", "failed")
+    info = vm.wait_status("completed", "failed")
     expect("migrate", info["status"], *wanted or ["completed"])
     return info
 
 
 def restored(uri, *args, state="running"):
     vm = start(*args, "-incoming", uri)
-    expect("migrate", wait_status(vm, "completed", "failed")["status"], "completed")
-    expect("state", status(vm), state)
+    expect("migrate", vm.wait_status("completed", "failed")["status"], "completed")
+    expect("state", vm.run_state(), state)
     expect("mode", vm.ask("query-migrate-parameters")["mode"], "normal")
     check(vm)
     return vm
@@ -109,7 +94,7 @@ def test_memory_stays():
         states(vm)
         info = save(vm, uri)
         expect("stopped", states(vm), ["STOP"])
-        expect("state", status(vm), "postmigrate")
+        expect("state", vm.run_state(), "postmigrate")
         ram, size = info["ram"], os.stat(uri[5:]).st_size
         expect("RAM", [ram[key] for key in ("normal", "duplicate", "total", "remaining",
                                             "dirty-sync-count")], [0] * 5)
@@ -226,7 +211,7 @@ def test_failure():
     for uri in "file:/nonexistent/x", "file:/dev/full":
         states(vm)
         print(save(vm, uri, "failed")["error-desc"])
-        expect(uri, (status(vm), states(vm)), ("running", []))
+        expect(uri, (vm.run_state(), states(vm)), ("running", []))
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path("deaf"))
         server.listen(1)
@@ -235,7 +220,7 @@ def test_failure():
         for command in "cont", "device_add":
             assert "error" in vm.command(command, **{"driver": "edu"} if "_" in command else {})
         vm.ask("migrate_cancel")
-        wait_status(vm, "cancelled")
+        vm.wait_status("cancelled")
         vm.wait_event("RESUME")
         states(vm)
         vm.ask("migrate", uri=f"unix:{path('deaf')}")
@@ -243,7 +228,7 @@ def test_failure():
             taker = server.accept()[0]
         vm.wait_event("STOP")
         taker.close()
-        print(wait_status(vm, "failed")["error-desc"])
+        print(vm.wait_status("failed")["error-desc"])
         vm.wait_event("RESUME")
     check(vm)
     set_up(vm)
@@ -260,7 +245,7 @@ def test_live():
     new = start(*memory("live"), "-incoming", f"unix:{path('live.sock')}")
     info = save(vm, f"unix:{path('live.sock')}")
     expect("RAM", info["ram"]["normal"] + info["ram"]["duplicate"], 0)
-    wait_status(new, "completed")
+    new.wait_status("completed")
     check(new)
     finish(vm)
     finish(new)
@@ -276,7 +261,7 @@ def test_blocked():
     assert len(reasons) == 1 and "run state suspended" in reasons[0], reasons
     answer = vm.command("migrate", uri=f"file:{path('never')}")
     expect("migrate", answer["error"]["desc"], reasons[0])
-    expect("state", (status(vm), states(vm)), ("running", []))
+    expect("state", (vm.run_state(), states(vm)), ("running", []))
     assert not os.path.exists(path("never"))
     set_up(vm, "normal")
     reasons = vm.ask("query-migrate")["blocked-reasons"]

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the guest of these tests does to its devices."""
 
-from vm import BAR0, COMMAND, ECAM, MASTER, MEMORY, MEMORY_WINDOW, SECONDARY_BUS
+import signal
+import time
+
+from vm import BAR0, COMMAND, ECAM, MASTER, MEMORY, MEMORY_WINDOW, SECONDARY_BUS, expect
 
 DEVICES = (("nvme", 7, 0), ("nvme", 8, 1), ("intx", 9, 2), ("mdev", 10, 3), ("nvme", 11, 1))
 MSIX, EXPRESS = 0x11, 0x10
@@ -40,6 +43,17 @@ def enable_msix(vm, bus, slot, vectors=2):
 
 def disable_msix(vm, bus, slot):
     vm.write(vm.config(bus, slot, vm.capability(bus, slot, MSIX) + 2), 0, 2)
+
+
+def interrupted(vm):
+    """Its devices' interrupts arrive as messages in memory."""
+    vm.write(MESSAGES, 0)
+    vm.process.send_signal(signal.SIGUSR2)
+    for _ in range(3000):
+        if vm.read(MESSAGES):
+            break
+        time.sleep(0.01)
+    expect("message", vm.read(MESSAGES), 0x4000)
 
 
 def slot_register(vm, reg):

@@ -10,7 +10,9 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import time
 
 MAJOR = 510  # of the simulated devices
 
@@ -19,6 +21,17 @@ COMMAND, BAR0, SECONDARY_BUS, MEMORY_WINDOW = 0x04, 0x10, 0x18, 0x20
 MEMORY, MASTER = 2, 4
 ECAM = 0xE0000000
 NVME, INTX, MDEV = 0x00101B36, 0x00111B36, 0x00121B36
+
+
+def expect(what, got, wanted):
+    assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
+
+
+def listens(path):
+    """Whether somebody does there; the file alone is there before that."""
+    with open("/proc/net/unix") as sockets:
+        return any(line.split()[3] == "00010000" and line.endswith(f" {path}\n")
+                   for line in sockets)
 
 
 class Gone(Exception):
@@ -55,39 +68,38 @@ class Channel:
         self.sock.close()
 
 
-def sysfs_device(top, name, minor):
-    """What the program looks for below a device's folder."""
-    folder = os.path.join(top, name)
-    cdev = os.path.join(folder, "vfio-dev", f"vfio{minor}")
-    os.makedirs(cdev)
-    with open(os.path.join(cdev, "dev"), "w") as file:
-        file.write(f"{MAJOR}:{minor}\n")
-    group = os.path.join(top, "groups", str(minor))
-    os.makedirs(os.path.join(group, "devices"))
-    os.symlink(folder, os.path.join(group, "devices", name))
-    os.symlink(group, os.path.join(folder, "iommu_group"))
-    return folder
-
-
 # One for all VMs: folders take longer to make and remove than a VM to come and go.
 folder = tempfile.TemporaryDirectory(prefix="viaduct-program-")
 numbers = itertools.count()
 
 
 @functools.cache
+def sysfs_device(minor):
+    """What the program looks for below a device's folder."""
+    top, name = folder.name, f"0000:{minor:02x}:00.0"
+    place = os.path.join(top, name)
+    cdev = os.path.join(place, "vfio-dev", f"vfio{minor}")
+    os.makedirs(cdev)
+    with open(os.path.join(cdev, "dev"), "w") as file:
+        file.write(f"{MAJOR}:{minor}\n")
+    group = os.path.join(top, "groups", str(minor))
+    os.makedirs(os.path.join(group, "devices"))
+    os.symlink(place, os.path.join(group, "devices", name))
+    os.symlink(group, os.path.join(place, "iommu_group"))
+    return place
+
+
 def sysfs_devices(devices):
     """Their folders by their minor numbers."""
-    return {
-        minor: sysfs_device(folder.name, f"0000:{minor:02x}:00.0", minor)
-        for _, minor, _ in devices
-    }
+    return {minor: sysfs_device(minor) for _, minor, _ in devices}
 
 
 class VM:
     """Runs PROGRAM with DEVICES, a tuple of (kind, minor, iommu); ARGS may name {devMINOR}. With
-    another accelerator than qtest the guest is nobody's: it has no kernel and halts."""
+    another accelerator than qtest the guest is nobody's: it has no kernel and halts. What has no
+    monitor before somebody else has sent something is connected to later."""
 
-    def __init__(self, program, devices, args, fail=None, accel="qtest"):
+    def __init__(self, program, devices, args, fail=None, accel="qtest", connect=True):
         self.sysfs = sysfs_devices(devices)
         self.paths = [os.path.join(folder.name, f"{name}{next(numbers)}")
                       for name in ("qmp", "qtest")]
@@ -102,17 +114,22 @@ class VM:
             del self.paths[1]
         options = [f"-qmp unix:{self.paths[0]}"]
         options += [f"-qtest-log none -qtest unix:{path}" for path in self.paths[1:]]
-        servers = [self.listen(path) for path in self.paths]
+        self.servers = [self.listen(path) for path in self.paths]
         self.process = subprocess.Popen(
-            [program, "-nodefaults", "-sandbox", "on", "-accel", accel, "-m", "16", *" ".join(options).split()]
+            [program, "-nodefaults", "-sandbox", "on", "-accel", accel, "-m", "16",
+             *" ".join(options).split()]
             + [arg.format(**{f"dev{m}": path for m, path in self.sysfs.items()}) for arg in args],
             env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True)
+        if connect:
+            self.connect()
+
+    def connect(self):
         try:
-            self.qmp, *qtest = [self.accept(server) for server in servers]
+            self.qmp, *qtest = [self.accept(server) for server in self.servers]
             self.qtest = qtest[0] if qtest else None
         finally:
-            for server, path in zip(servers, self.paths):
+            for server, path in zip(self.servers, self.paths):
                 server.close()
                 os.unlink(path)
 
@@ -130,6 +147,14 @@ class VM:
             if self.process.poll() is not None:
                 return None
         return None
+
+    def wait_listening(self, path):
+        while not listens(path) and self.process.poll() is None:
+            time.sleep(0.01)
+
+    def fail_from_now_on(self):
+        """The count of calls begins: see tests/sim/program.c, VIADUCT_SIM_FAIL=@..."""
+        self.process.send_signal(signal.SIGUSR1)
 
     # ---- QMP ----
 
@@ -173,6 +198,18 @@ class VM:
                     self.events.remove(event)
                     return event
             self.message()
+
+    def wait_status(self, *wanted):
+        """query-migrate's answer, when its status is one of these."""
+        for _ in range(3000):
+            info = self.ask("query-migrate")
+            if info.get("status") in wanted:
+                return info
+            time.sleep(0.01)
+        raise AssertionError(f"status {info}")
+
+    def run_state(self):
+        return self.ask("query-status")["status"]
 
     # ---- the guest ----
 
@@ -232,3 +269,22 @@ class VM:
         except Gone:
             pass  # it may be faster than its answer
         return self.end()
+
+
+def channel(kind, path):
+    """One of QMP's migration channels: a socket."""
+    return {"channel-type": kind, "addr": {"transport": "socket", "type": "unix", "path": path}}
+
+
+def incoming(kind, path):
+    """The same for -incoming, where VM() leaves braces alone."""
+    return json.dumps(channel(kind, path)).replace("{", "{{").replace("}", "}}")
+
+
+def start(*args, greet=True, connect=True):
+    """A VM without devices, of the program that the script was told; @args are taken as they are."""
+    vm = VM(sys.argv[1], (), [str(arg).replace("{", "{{").replace("}", "}}") for arg in args],
+            connect=connect)
+    if greet and connect:
+        vm.greet()
+    return vm

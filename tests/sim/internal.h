@@ -24,10 +24,16 @@ extern GHashTable *sim_eventfds; /* a set of descriptors */
 bool sim_is_iommu(int fd);
 /* A new descriptor of the device. */
 int sim_device_file(SimDevice *dev);
+/* What names the file in another process; g_free it.  NULL: it is none of these. */
+char *sim_file_name(int fd);
+/* And in there: a new descriptor. */
+int sim_file_of(const char *name);
+/* A real eventfd is known to be one, and counts as open. */
+void sim_eventfd_add(int fd);
 typedef struct SimContainer SimContainer;
-/* NULL: the descriptor is not of a container. */
 /* An eventfd that the device may have has another number now. */
 void sim_device_renumber(SimDevice *dev, int from, int to);
+/* NULL: the descriptor is not of a container. */
 SimContainer *sim_container_of(int fd);
 /* A dma-buf of @size bytes of a device's, and what a descriptor says of it (false: is none). */
 int sim_dmabuf_new(SimDevice *dev, uint64_t size);

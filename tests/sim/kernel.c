@@ -49,6 +49,7 @@ typedef struct SimMap {
 
 void sim_note(const char *fmt, ...)
 {
+    LOCKED;
     va_list ap;
 
     va_start(ap, fmt);
@@ -127,6 +128,40 @@ static int file_new(File f)
 int sim_device_file(SimDevice *dev)
 {
     return file_new((File) { .dev = dev, .bound = dev->via, .fd_flags = FD_CLOEXEC });
+}
+
+char *sim_file_name(int fd)
+{
+    const File *f = file(fd);
+
+    return !f            ? NULL
+           : f->is_iommu ? g_strdup("iommu")
+           : f->dev      ? g_strdup_printf("%u", f->dev->minor)
+                         : NULL;
+}
+
+int sim_file_of(const char *name)
+{
+    unsigned minor = (unsigned)strtoul(name, NULL, 10);
+
+    if (g_str_has_prefix(name, "iommu")) {
+        sim_iommu_get();
+        return file_new((File) { .is_iommu = true, .fd_flags = FD_CLOEXEC });
+    }
+    for (guint i = 0; i < sim_devices->len; i++) {
+        SimDevice *dev = sim_devices->pdata[i];
+
+        if (dev->minor == minor) {
+            return file_new((File) { .dev = dev, .bound = true, .fd_flags = FD_CLOEXEC });
+        }
+    }
+    g_assert_not_reached();
+}
+
+void sim_eventfd_add(int fd)
+{
+    LOCKED;
+    g_hash_table_add(sim_eventfds, GINT_TO_POINTER(fd));
 }
 
 SimContainer *sim_container_of(int fd)
@@ -514,8 +549,9 @@ static int sim_eventfd(unsigned initval, int flags)
         return -1;
     }
     fd = eventfd(initval, flags);
-    g_assert_cmpint(fd, >=, 0);
-    g_hash_table_add(sim_eventfds, GINT_TO_POINTER(fd));
+    if (fd >= 0) {
+        g_hash_table_add(sim_eventfds, GINT_TO_POINTER(fd));
+    }
     return fd;
 }
 
@@ -549,6 +585,7 @@ void sim_init(void)
 
 char *sim_take_log(void)
 {
+    LOCKED;
     char *text = g_strdup(call_log->str);
 
     g_string_truncate(call_log, 0);
@@ -557,12 +594,14 @@ char *sim_take_log(void)
 
 void sim_fail(unsigned nth)
 {
+    LOCKED;
     fail_in = nth;
     failed = false;
 }
 
 void sim_fail_as(unsigned nth, unsigned choice, bool on)
 {
+    LOCKED;
     sim_fail(nth);
     fail_on = on;
     fail_choice = (int)choice;
@@ -570,6 +609,7 @@ void sim_fail_as(unsigned nth, unsigned choice, bool on)
 
 bool sim_failed(void)
 {
+    LOCKED;
     return failed;
 }
 

@@ -5,7 +5,8 @@
  *   VIADUCT_SIM="KIND=MINOR[/IOMMU] ..."  the devices: nvme (MSI-X), intx, mdev,
  *                                         mover (an nvme that can be migrated), restless (one
  *                                         that changes between any two reads)
- *   VIADUCT_SIM_FAIL="N[/CHOICE[+]]"      call N of the kernel fails, and with + all after it
+ *   VIADUCT_SIM_FAIL="[@]N[/CHOICE[+]]"   call N of the kernel fails, and with + all after it;
+ *                                         with @ it is the Nth since SIGUSR1
  *   VIADUCT_SIM_CONTENT=1                 at the end, what movers have, each on a line
  *   VIADUCT_SIM_LOG=1                     at the end, the calls to the kernel if something is left
  *   SIGUSR2                               each device signals the first vector that it has on
@@ -164,10 +165,32 @@ static gboolean fire_all(gpointer opaque)
     return G_SOURCE_CONTINUE;
 }
 
+static struct {
+    unsigned nth, choice;
+    bool on;
+} failure;
+
+static void fail_from_now_on(int signum)
+{
+    sim_fail_as(failure.nth, failure.choice, failure.on);
+}
+
+static void plan_failure(const char *text)
+{
+    if (sscanf(text + (*text == '@'), "%u/%u", &failure.nth, &failure.choice) < 1) {
+        bad("VIADUCT_SIM_FAIL", text);
+    }
+    failure.on = g_str_has_suffix(text, "+");
+    if (*text == '@') {
+        signal(SIGUSR1, fail_from_now_on);
+    } else {
+        fail_from_now_on(0);
+    }
+}
+
 static void __attribute__((constructor)) before_main(void)
 {
     const char *devices = getenv("VIADUCT_SIM"), *fail = getenv("VIADUCT_SIM_FAIL");
-    unsigned nth = 0, choice = 0;
     g_auto(GStrv) words = g_strsplit(devices ?: "", " ", -1);
 
     sim_init();
@@ -176,10 +199,7 @@ static void __attribute__((constructor)) before_main(void)
         make_one(*word);
     }
     if (fail) {
-        if (sscanf(fail, "%u/%u", &nth, &choice) < 1) {
-            bad("VIADUCT_SIM_FAIL", fail);
-        }
-        sim_fail_as(nth, choice, g_str_has_suffix(fail, "+"));
+        plan_failure(fail);
     }
     g_unix_signal_add(SIGUSR2, fire_all, NULL);
 }

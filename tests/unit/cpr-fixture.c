@@ -4,14 +4,60 @@
 #include <fcntl.h>
 #include <poll.h>
 
-#include "backends/iommufd.h"
+#include "backends/hostmem.h"
 #include "migration/vmstate.h"
 #include "util/error.h"
 #include "util/keyval.h"
 
-const HostCalls *kernel;
+#define MEMORY 65536 /* of m0 */
 
-/* ---- the old process ---- */
+static const HostCalls *kernel;
+
+void kernel_again(void)
+{
+    hostcalls = kernel;
+}
+
+/* Nothing that would disturb the device; after the VM is whole again: but what brings it back. */
+void assert_quiet(bool whole)
+{
+    static const char *const back[] = { "MAP_FILE", "KVM add" };
+    static const char *const disturbing[] = {
+        "BIND",  "ATTACH", "DETACH",   "IOAS_ALLOC", "HWPT_ALLOC", "IOAS_MAP",
+        "UNMAP", "RESET",  "SET_IRQS", "open",       "DESTROY",    "KVM",
+    };
+    g_autofree char *log = sim_take_log();
+    g_auto(GStrv) lines = g_strsplit(log, "\n", -1);
+
+    for (char **line = lines; *line; line++) {
+        for (size_t i = 0; i < G_N_ELEMENTS(disturbing); i++) {
+            if (strstr(*line, disturbing[i]) &&
+                !(whole && (strstr(*line, back[0]) || strstr(*line, back[1])))) {
+                g_error("asked the kernel for '%s'", *line);
+            }
+        }
+    }
+}
+
+unsigned p2p_extents(void)
+{
+    const GArray *extents = by_group ? sim_container(0) : sim_ioas(1);
+    unsigned n = 0;
+
+    for (guint i = 0; extents && i < extents->len; i++) {
+        const SimExtent *e = &g_array_index(extents, SimExtent, i);
+
+        n += by_group ? e->iova >= BAR0_AT : e->peer && !e->dead;
+    }
+    return n;
+}
+
+bool is_signalled(int fd)
+{
+    struct pollfd p = { fd, POLLIN, 0 };
+
+    return poll(&p, 1, 0) == 1;
+}
 
 GArray *copies_of(const GArray *fds)
 {
@@ -26,44 +72,45 @@ GArray *copies_of(const GArray *fds)
     return copies;
 }
 
-/* The part of guest memory that is no shared file's is no part of this. */
-static void all_memory_is_shared(void)
+bool add_iommufd(GError **errp)
 {
-    FlatView *view = address_space_view(&address_space_memory);
-    const MemoryRange *r = flat_view_find(view, 2 * MiB);
+    g_autoptr(JsonObject) opts = keyval_parse("iommufd,id=i0,map-wait=on", "qom-type", NULL, NULL);
 
-    if (r) {
-        memory_region_set_enabled((MemoryRegion *)r->mr, false);
-    }
-    flat_view_unref(view);
+    return by_group || user_object_add(opts, errp);
 }
 
-PCIDevice *guest_with_msix(unsigned vectors)
+bool add_memory(GError **errp)
 {
-    PCIDevice *dev;
+    g_autofree char *text = g_strdup_printf("memory-backend-memfd,id=m0,size=%d", MEMORY);
+    g_autoptr(JsonObject) opts = keyval_parse(text, "qom-type", NULL, NULL);
 
-    setup();
-    dev = plug_ok("");
-    map_bar0(dev);
-    for (unsigned i = 0; i < vectors; i++) {
-        msix_entry(i, false);
-    }
-    cfg_write(dev, MSIX_CAP + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, 2);
-    g_assert_cmpuint(bindings->len, ==, vectors);
-    return dev;
+    return user_object_add(opts, errp);
 }
 
-void save(Handover *h)
+static void delete_objects(void)
+{
+    if (!by_group && object_resolve("i0")) {
+        g_assert_true(user_object_del("i0", NULL));
+    }
+    if (object_resolve("m0")) {
+        g_assert_true(user_object_del("m0", NULL));
+    }
+}
+
+/* ---- the old process ---- */
+
+void handover_save(Handover *h)
 {
     g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
 
     migration_parameters.mode = MIG_MODE_CPR_TRANSFER;
+    h->memory = object_resolve("m0") != NULL;
     h->objects = g_byte_array_new();
     cpr_save(h->objects, fds);
     h->object_fds = copies_of(fds);
 }
 
-void stop(Handover *h)
+void handover_stop(Handover *h)
 {
     g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
     g_autoptr(GError) err = NULL;
@@ -88,86 +135,77 @@ void handover_free(Handover *h)
     g_clear_pointer(&h->objects, g_byte_array_unref);
     g_clear_pointer(&h->switchover, g_byte_array_unref);
     g_clear_pointer(&h->states, g_byte_array_unref);
+    *h = (Handover) { 0 };
 }
 
-/* Nothing that would disturb the device; after the VM is whole again: but what brings it back. */
-void assert_quiet(bool whole)
+void old_ends(PCIDevice *dev)
 {
-    static const char *const back[] = { "MAP_FILE", "KVM add" };
-    static const char *const disturbing[] = {
-        "BIND",  "ATTACH", "DETACH",   "IOAS_ALLOC", "HWPT_ALLOC", "IOAS_MAP",
-        "UNMAP", "RESET",  "SET_IRQS", "open",       "DESTROY",    "KVM",
-    };
-    g_autofree char *log = sim_take_log();
-    g_auto(GStrv) lines = g_strsplit(log, "\n", -1);
-
-    for (char **line = lines; *line; line++) {
-        for (size_t i = 0; i < G_N_ELEMENTS(disturbing); i++) {
-            if (strstr(*line, disturbing[i]) &&
-                !(whole && (strstr(*line, back[0]) || strstr(*line, back[1])))) {
-                g_error("asked the kernel for '%s'", *line);
-            }
-        }
-    }
+    cpr_give_away();
+    device_destroy(DEVICE(dev));
+    delete_objects();
+    g_array_set_size(routes, 0);
 }
 
-/* The old process ends: it only closes. */
 void end_of_old(PCIDevice *dev)
 {
     g_free(sim_take_log());
-    cpr_give_away();
-    device_destroy(DEVICE(dev));
-    del_iommufd();
+    old_ends(dev);
     assert_quiet(false);
-    hostcalls = kernel;
+    kernel_again();
 }
 
 /* ---- the new one ---- */
-
-void add_iommufd(void)
-{
-    g_autoptr(JsonObject) opts = keyval_parse("iommufd,id=i0,map-wait=on", "qom-type", NULL, NULL);
-    g_autoptr(GError) err = NULL;
-
-    g_assert_true(by_group || user_object_add(opts, &err));
-    g_assert_no_error(err);
-}
-
-void del_iommufd(void)
-{
-    g_assert_true(by_group || user_object_del("i0", NULL));
-}
-
-/* The fixture's memory stays where it is. */
-void take_memory(void)
-{
-    int fd = cpr_find_fd("memory-backend/ram", 0);
-
-    g_assert_cmpint(fd, >=, 0);
-    hostcalls->close(fd);
-    g_assert_nonnull(cpr_find_data("memory-backend/ram/size", 0, sizeof(uint64_t)));
-}
 
 bool load(GByteArray *data, GArray *fds, GError **errp)
 {
     return cpr_load(data->data, data->len, fds, errp);
 }
 
+bool take_memory(GError **errp)
+{
+    int fd = cpr_find_fd("memory-backend/ram", 0);
+    bool there = fd >= 0 && cpr_find_bytes("memory-backend/ram/size", 0);
+
+    host_fd_close(&fd);
+    return there || error_set(errp, "the old process does not give the fixture's memory");
+}
+
+bool handover_make(Handover *h, const char *more, PCIDevice **dev, GError **errp)
+{
+    if (!load(h->objects, h->object_fds, errp) || !take_memory(errp) || !add_iommufd(errp)) {
+        return false;
+    }
+    if (h->memory) {
+        if (!add_memory(errp)) {
+            return false;
+        }
+        memset(HOST_MEMORY_BACKEND(object_resolve("m0"))->block.host, 1, MEMORY);
+    }
+    *dev = plug(more, errp);
+    if (!*dev || !cpr_check_all_taken(errp)) {
+        return false;
+    }
+    DEVICE_GET_CLASS(*dev)->reset(DEVICE(*dev)); /* the machine's first */
+    return true;
+}
+
+bool handover_take(Handover *h, GError **errp)
+{
+    return load(h->switchover, h->switchover_fds, errp) && cpr_adopt(errp) &&
+           vmstate_load_all(h->states->data, h->states->len, true, errp) &&
+           cpr_check_all_taken(errp);
+}
+
 PCIDevice *begin_new(Handover *h, const char *more)
 {
     g_autoptr(GError) err = NULL;
-    PCIDevice *dev;
+    PCIDevice *dev = NULL;
+    bool ok;
 
     g_free(sim_take_log());
-    g_assert_true(load(h->objects, h->object_fds, &err));
-    add_iommufd();
-    take_memory();
-    dev = plug(more, &err);
+    ok = handover_make(h, more, &dev, &err);
     g_assert_no_error(err);
-    g_assert_true(cpr_check_all_taken(&err));
-    g_assert_no_error(err);
-    /* The machine's first reset, and the board's part of it. */
-    DEVICE_GET_CLASS(dev)->reset(DEVICE(dev));
+    g_assert_true(ok);
     cfg_write(dev, PCI_BASE_ADDRESS_0, 0xd0000000, 4);
     cfg_write(dev, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
     assert_quiet(false);
@@ -177,14 +215,10 @@ PCIDevice *begin_new(Handover *h, const char *more)
 void finish_new(Handover *h)
 {
     g_autoptr(GError) err = NULL;
-    bool ok;
+    bool ok = handover_take(h, &err);
 
-    g_assert_true(load(h->switchover, h->switchover_fds, &err));
-    ok = cpr_adopt(&err) && vmstate_load_all(h->states->data, h->states->len, true, &err);
     g_assert_no_error(err);
     g_assert_true(ok);
-    g_assert_true(cpr_check_all_taken(&err));
-    g_assert_no_error(err);
     assert_quiet(false);
     g_assert_cmpuint(bindings->len, ==, 0);
     cpr_finish();
@@ -193,24 +227,21 @@ void finish_new(Handover *h)
                     PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }
 
-unsigned p2p_extents(void)
+void new_closes(PCIDevice *dev)
 {
-    const GArray *extents = by_group ? sim_container(0) : sim_ioas(1);
-    unsigned n = 0;
-
-    for (guint i = 0; extents && i < extents->len; i++) {
-        const SimExtent *e = &g_array_index(extents, SimExtent, i);
-
-        n += by_group ? e->iova >= BAR0_AT : e->peer && !e->dead;
+    cpr_release();
+    if (dev) {
+        device_destroy(DEVICE(dev));
     }
-    return n;
+    delete_objects();
 }
 
-bool is_signalled(int fd)
+void handover_end(Handover *h)
 {
-    struct pollfd p = { fd, POLLIN, 0 };
-
-    return poll(&p, 1, 0) == 1;
+    kernel_again();
+    handover_free(h);
+    g_assert_true(add_iommufd(NULL));
+    teardown(NULL);
 }
 
 /* ---- both interfaces ---- */
@@ -234,6 +265,18 @@ void cpr_test_add(const char *name, void (*fn)(void))
 
     g_test_add_data_func(cdev, (gconstpointer)fn, run);
     g_test_add_data_func(group, (gconstpointer)fn, run_by_group);
+}
+
+/* The part of guest memory that is no shared file's is no part of this. */
+static void all_memory_is_shared(void)
+{
+    FlatView *view = address_space_view(&address_space_memory);
+    const MemoryRange *r = flat_view_find(view, 2 * MiB);
+
+    if (r) {
+        memory_region_set_enabled((MemoryRegion *)r->mr, false);
+    }
+    flat_view_unref(view);
 }
 
 void cpr_fixture_begin(void)

@@ -52,14 +52,19 @@ static void forget_addresses(void)
 
 static PCIDevice *handed_over(Handover *h)
 {
-    PCIDevice *dev = guest_with_msix(1);
+    PCIDevice *dev = plug_with_msix(1);
 
-    save(h);
-    stop(h);
+    handover_save(h);
+    handover_stop(h);
     forget_addresses();
     end_of_old(dev);
-    g_array_set_size(routes, 0);
     return dev;
+}
+
+static void assert_no_containers(void)
+{
+    g_assert_cmpuint(sim_containers(), ==, 0);
+    sim_type1 = (SimType1) { 0 };
 }
 
 static void end(PCIDevice *dev, Handover *h)
@@ -68,17 +73,15 @@ static void end(PCIDevice *dev, Handover *h)
         handover_free(h);
     }
     teardown(dev);
-    g_assert_cmpuint(sim_containers(), ==, 0);
-    sim_type1 = (SimType1) { 0 };
+    assert_no_containers();
 }
 
 /* The new process did not come to be. */
 static void end_new(Handover *h)
 {
-    cpr_release();
-    hostcalls = kernel;
-    handover_free(h);
-    end(NULL, NULL);
+    new_closes(NULL);
+    handover_end(h);
+    assert_no_containers();
 }
 
 /* ---- addresses ---- */
@@ -101,9 +104,8 @@ static void test_addresses(void)
 
     /* It can be handed over once more. */
     handover_free(&h);
-    h = (Handover) { 0 };
-    save(&h);
-    stop(&h);
+    handover_save(&h);
+    handover_stop(&h);
     assert_invalid();
     cpr_undo();
     assert_ours();
@@ -113,15 +115,15 @@ static void test_addresses(void)
 /* The other process has taken some when this one takes all back. */
 static void test_take_back(void)
 {
-    PCIDevice *dev = guest_with_msix(1);
+    PCIDevice *dev = plug_with_msix(1);
     guint n = sim_container(0)->len;
 
     for (guint taken = 0; taken <= n; taken++) {
         g_autofree char *log = NULL;
         Handover h = { 0 };
 
-        save(&h);
-        stop(&h);
+        handover_save(&h);
+        handover_stop(&h);
         forget_addresses();
         for (guint i = 0; i < taken; i++) {
             GArray *fds = h.object_fds;
@@ -153,7 +155,7 @@ static void test_take_back(void)
 /* The mapper maps large extents in parts if memory has small pages. */
 static void test_parts(void)
 {
-    PCIDevice *dev = guest_with_msix(1);
+    PCIDevice *dev = plug_with_msix(1);
     VFIOContainer *c = vfio_containers->pdata[0];
     const uint64_t at = MiB, part = 0x60000;
     VFIOExtent *e = g_hash_table_lookup(c->extents, &at);
@@ -168,19 +170,17 @@ static void test_parts(void)
     e->part = part;
     g_assert_cmpuint(sim_container(0)->len, ==, 4 + p2p_extents());
     for (unsigned i = 0; i < 2; i++) {
-        save(&h);
-        stop(&h);
+        handover_save(&h);
+        handover_stop(&h);
         assert_invalid();
         forget_addresses();
         if (!i) {
             cpr_undo();
             assert_ours();
             handover_free(&h);
-            h = (Handover) { 0 };
         }
     }
     end_of_old(dev);
-    g_array_set_size(routes, 0);
     dev = begin_new(&h, "");
     finish_new(&h);
     assert_ours();
@@ -190,7 +190,7 @@ static void test_parts(void)
 /* What could not be taken back is the next time, or CPR fails without a change. */
 static void test_take_back_fails(void)
 {
-    PCIDevice *dev = guest_with_msix(1);
+    PCIDevice *dev = plug_with_msix(1);
     bool failed = true;
 
     for (unsigned n = 1; failed; n++) {
@@ -200,9 +200,9 @@ static void test_take_back_fails(void)
         for (unsigned i = 0; i < 2; i++) {
             Handover h = { 0 };
 
-            save(&h);
+            handover_save(&h);
             if (i) {
-                stop(&h);
+                handover_stop(&h);
                 cpr_undo();
                 assert_ours();
             } else {
@@ -286,8 +286,7 @@ static void test_adopt_fails(void)
             g_assert_nonnull(strstr(err->message, "/dev/vfio/vfio: VFIO_IOMMU_MAP_DMA (VFIO_DMA_MAP"
                                                   "_FLAG_VADDR, iova 0x"));
         }
-        cpr_release();
-        device_destroy(DEVICE(object_resolve("d0")));
+        new_closes(PCI_DEVICE(object_resolve("d0")));
         assert_quiet(false);
         end_new(&h);
     }
@@ -316,7 +315,7 @@ static void assert_blocked(const char *why)
 static void test_blockers(void)
 {
     g_autofree char *type = g_build_filename(sysfs, "mdev_type", NULL);
-    PCIDevice *dev = guest_with_msix(1);
+    PCIDevice *dev = plug_with_msix(1);
 
     sim_type1.no_update_vaddr = true;
     assert_blocked("/dev/vfio/vfio: the kernel does not let CPR");
@@ -337,7 +336,7 @@ static void assert_refused(Handover *h, const char *more, const char *why)
 {
     g_autoptr(GError) err = NULL;
 
-    take_memory();
+    g_assert_true(take_memory(NULL));
     g_free(sim_take_log());
     g_assert_null(plug(more, &err));
     g_test_message("%s", err->message);
@@ -379,13 +378,13 @@ static void test_interfaces(void)
     PCIDevice *dev;
 
     by_group = false;
-    dev = guest_with_msix(1);
-    save(&h);
-    stop(&h);
+    dev = plug_with_msix(1);
+    handover_save(&h);
+    handover_stop(&h);
     g_free(sim_take_log());
     cpr_give_away();
     device_destroy(DEVICE(dev));
-    hostcalls = kernel;
+    kernel_again();
     g_array_set_size(routes, 0);
     by_group = true;
     g_assert_true(load(h.objects, h.object_fds, NULL));
@@ -411,10 +410,9 @@ static void test_wrong_group(void)
         if (i) {
             g_autoptr(GError) err = NULL;
 
-            take_memory();
+            g_assert_true(take_memory(NULL));
             g_assert_nonnull(plug("", &err));
-            cpr_release();
-            device_destroy(DEVICE(object_resolve("d0")));
+            new_closes(PCI_DEVICE(object_resolve("d0")));
             end_new(&h);
         } else {
             assert_refused(&h, "", "group 12: it is no descriptor of that group");
@@ -471,17 +469,17 @@ static void two(unsigned group, unsigned groups_max)
     sim_region_set(other, 2, 0x20, RW);
     make_two(second, both);
     g_assert_cmpuint(sim_containers(), ==, containers);
-    save(&h);
-    stop(&h);
+    handover_save(&h);
+    handover_stop(&h);
     g_free(sim_take_log());
     cpr_give_away();
     device_destroy(DEVICE(both[0]));
     device_destroy(DEVICE(both[1]));
     assert_quiet(false);
-    hostcalls = kernel;
+    kernel_again();
 
     g_assert_true(load(h.objects, h.object_fds, NULL));
-    take_memory();
+    g_assert_true(take_memory(NULL));
     make_two(second, both);
     g_assert_true(cpr_check_all_taken(&err));
     g_assert_true(load(h.switchover, h.switchover_fds, NULL));

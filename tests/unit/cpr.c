@@ -4,22 +4,37 @@
 
 #include "backends/iommufd.h"
 
+/* All that the old process does. */
+static void let_go(PCIDevice *dev, Handover *h)
+{
+    handover_save(h);
+    handover_stop(h);
+    end_of_old(dev);
+}
+
+/* The new one closes, and nothing else. */
+static void new_fails(Handover *h, PCIDevice *dev)
+{
+    new_closes(dev);
+    assert_quiet(false);
+    handover_end(h);
+}
+
 /* ---- tests ---- */
 
 static void test_msix(void)
 {
-    PCIDevice *dev = guest_with_msix(3);
+    PCIDevice *dev = plug_with_msix(3);
     unsigned p2p = p2p_extents();
     Handover h = { 0 };
 
     g_assert_cmpuint(p2p, >, 0);
-    save(&h);
-    stop(&h);
+    handover_save(&h);
+    handover_stop(&h);
     g_assert_cmpuint(bindings->len, ==, 0);
     g_assert_cmpuint(p2p_extents(), ==, by_group ? p2p : 0);
     g_assert_true(sim_fire(sim, 1)); /* while nobody takes it to the guest */
     end_of_old(dev);
-    g_array_set_size(routes, 0);
 
     dev = begin_new(&h, "");
     g_assert_false(bar0_mapped());
@@ -44,15 +59,12 @@ static void test_msix(void)
 /* A masked vector that has fired stays pending, and comes when it is unmasked. */
 static void test_masked(void)
 {
-    PCIDevice *dev = guest_with_msix(2);
+    PCIDevice *dev = plug_with_msix(2);
     Handover h = { 0 };
 
     msix_entry(1, true);
     g_assert_true(sim_fire(sim, 1));
-    save(&h);
-    stop(&h);
-    end_of_old(dev);
-    g_array_set_size(routes, 0);
+    let_go(dev, &h);
     dev = begin_new(&h, "");
     finish_new(&h);
     g_assert_cmpuint(bindings->len, ==, 1);
@@ -74,8 +86,8 @@ static void test_intx(void)
     dev = plug_ok("");
     map_bar0(dev);
     g_assert_cmpuint(bindings->len, ==, 1);
-    save(&h);
-    stop(&h);
+    handover_save(&h);
+    handover_stop(&h);
     g_assert_cmpuint(bindings->len, ==, 0);
     end_of_old(dev);
     dev = begin_new(&h, "");
@@ -101,10 +113,7 @@ static void test_msi(void)
     cfg_write(dev, MSI_CAP + PCI_MSI_DATA_64, 0x40, 2);
     cfg_write(dev, MSI_CAP + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE | 1 << 4, 2);
     g_assert_cmpuint(bindings->len, ==, 2);
-    save(&h);
-    stop(&h);
-    end_of_old(dev);
-    g_array_set_size(routes, 0);
+    let_go(dev, &h);
     dev = begin_new(&h, "");
     finish_new(&h);
     g_assert_cmpuint(bindings->len, ==, 2);
@@ -117,15 +126,15 @@ static void test_msi(void)
 /* It comes to nothing: all is as before. */
 static void test_undo(void)
 {
-    PCIDevice *dev = guest_with_msix(3);
+    PCIDevice *dev = plug_with_msix(3);
     unsigned p2p = p2p_extents();
 
     for (unsigned i = 0; i < 3; i++) {
         Handover h = { 0 };
 
-        save(&h);
+        handover_save(&h);
         if (i) {
-            stop(&h);
+            handover_stop(&h);
         }
         g_free(sim_take_log());
         cpr_undo();
@@ -141,7 +150,7 @@ static void test_undo(void)
 /* Whatever call fails while it lets go, or brings it back: the guest has its interrupts. */
 static void test_stop_fails(void)
 {
-    PCIDevice *dev = guest_with_msix(3);
+    PCIDevice *dev = plug_with_msix(3);
     bool failed = true;
 
     for (unsigned n = 1; failed; n++) {
@@ -149,7 +158,7 @@ static void test_stop_fails(void)
         g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
         Handover h = { 0 };
 
-        save(&h);
+        handover_save(&h);
         sim_fail(n);
         cpr_stop(data, fds, NULL);
         cpr_undo();
@@ -168,17 +177,14 @@ static void test_new_fails(void)
     bool failed = true;
 
     for (unsigned n = 1; failed; n++) {
-        PCIDevice *dev = guest_with_msix(2);
+        PCIDevice *dev = plug_with_msix(2);
         g_autoptr(GError) err = NULL;
         Handover h = { 0 };
 
-        save(&h);
-        stop(&h);
-        end_of_old(dev);
-        g_array_set_size(routes, 0);
+        let_go(dev, &h);
         g_assert_true(load(h.objects, h.object_fds, NULL));
-        add_iommufd();
-        take_memory();
+        g_assert_true(add_iommufd(NULL));
+        g_assert_true(take_memory(NULL));
         g_free(sim_take_log());
         sim_fail(n);
         dev = plug("", &err);
@@ -186,17 +192,7 @@ static void test_new_fails(void)
         sim_fail(0);
         g_assert_true(dev || err);
         g_assert_true(failed || dev);
-        cpr_release();
-        if (dev) { /* it does without, as without dma-bufs */
-            device_destroy(DEVICE(dev));
-        }
-        del_iommufd();
-        assert_quiet(false);
-        hostcalls = kernel;
-        handover_free(&h);
-        add_iommufd();
-        g_assert_cmpuint(sim_open_things(), ==, 0);
-        sim_device_free(sim);
+        new_fails(&h, dev); /* it may have done without something, as without dma-bufs */
     }
 }
 
@@ -211,16 +207,13 @@ static void test_misfit(void)
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(misfits); i++) {
-        PCIDevice *dev = guest_with_msix(1);
+        PCIDevice *dev = plug_with_msix(1);
         g_autoptr(GError) err = NULL;
         Handover h = { 0 };
 
-        save(&h);
-        stop(&h);
-        end_of_old(dev);
-        g_array_set_size(routes, 0);
+        let_go(dev, &h);
         g_assert_true(load(h.objects, h.object_fds, &err));
-        take_memory();
+        g_assert_true(take_memory(NULL));
         if (misfits[i].more) {
             cpr_delete_fd("iommufd/i0", 0);
             cpr_delete_fd("iommufd/i0/ioas", 0);
@@ -229,29 +222,21 @@ static void test_misfit(void)
         g_assert_false(cpr_check_all_taken(&err));
         g_test_message("%s", err->message);
         g_assert_nonnull(strstr(err->message, misfits[i].why));
-        cpr_release();
-        hostcalls = kernel;
-        handover_free(&h);
-        add_iommufd();
-        g_assert_cmpuint(sim_open_things(), ==, 0);
-        sim_device_free(sim);
+        new_fails(&h, NULL);
     }
 }
 
 /* Guest memory is not what the old process has mapped. */
 static void test_extents(void)
 {
-    PCIDevice *dev = guest_with_msix(1);
+    PCIDevice *dev = plug_with_msix(1);
     FlatView *view;
     const MemoryRange *r;
     MemoryRegion *low;
     g_autoptr(GError) err = NULL;
     Handover h = { 0 };
 
-    save(&h);
-    stop(&h);
-    end_of_old(dev);
-    g_array_set_size(routes, 0);
+    let_go(dev, &h);
     view = address_space_view(&address_space_memory);
     r = flat_view_find(view, 0);
     low = (MemoryRegion *)r->mr;
@@ -259,30 +244,23 @@ static void test_extents(void)
     memory_region_set_enabled(low, false);
 
     g_assert_true(load(h.objects, h.object_fds, &err));
-    add_iommufd();
-    take_memory();
+    g_assert_true(add_iommufd(NULL));
+    g_assert_true(take_memory(NULL));
     g_free(sim_take_log());
     g_assert_null(plug("", &err));
     g_test_message("%s", err->message);
     g_assert_nonnull(strstr(err->message, "the old process has mapped 2 ranges"));
-    assert_quiet(false);
-    cpr_release();
-    del_iommufd();
-    hostcalls = kernel;
-    handover_free(&h);
+    new_fails(&h, NULL);
     memory_region_set_enabled(low, true);
-    add_iommufd();
-    g_assert_cmpuint(sim_open_things(), ==, 0);
-    sim_device_free(sim);
 }
 
 /* Whatever byte of a message is another, or missing, is found. */
 static void test_message(void)
 {
-    PCIDevice *dev = guest_with_msix(2);
+    PCIDevice *dev = plug_with_msix(2);
     Handover h = { 0 };
 
-    save(&h);
+    handover_save(&h);
     for (guint i = 0; i < 2 * h.objects->len; i++) {
         g_autoptr(GByteArray) data = g_byte_array_new();
         g_autoptr(GArray) fds = copies_of(h.object_fds);
@@ -305,7 +283,7 @@ static void test_check(void)
 {
     static Machine machine;
     static RAMBlock private = { .idstr = (char *)"private", .fd = -1 };
-    PCIDevice *dev = guest_with_msix(1);
+    PCIDevice *dev = plug_with_msix(1);
     g_autoptr(GError) err = NULL;
 
     migration_parameters.mode = MIG_MODE_CPR_TRANSFER;

@@ -3,9 +3,7 @@
 #include <string.h>
 
 #include "backends/chardev.h"
-#include "core/accel.h"
-#include "core/lock.h"
-#include "core/memory.h"
+#include "board-fixture.h"
 #include "core/runstate.h"
 #include "hw/char/serial.h"
 #include "hw/x86/x86.h"
@@ -13,44 +11,10 @@
 
 #define PORT 0x3f8
 
-static bool lines[24];
-
-static void set_line(int gsi, bool level)
-{
-    lines[gsi] = level;
-}
-
-static void outb(uint16_t port, uint8_t value)
-{
-    address_space_rw(&address_space_io, port, &value, 1, true);
-}
-
-static uint8_t inb(uint16_t port)
-{
-    uint8_t value;
-
-    address_space_rw(&address_space_io, port, &value, 1, false);
-    return value;
-}
-
-static uint32_t in(uint16_t port, unsigned len)
-{
-    uint32_t value = 0;
-
-    address_space_rw(&address_space_io, port, &value, len, false);
-    return value;
-}
-
 static Device *plug(const char *type)
 {
-    Device *dev = strcmp(type, TYPE_ISA_SERIAL) ? g_object_new(g_type_from_name(type), NULL)
-                                                : serial_isa_new(0, "serial0");
-    g_autoptr(GError) err = NULL;
-
-    device_realize_at(dev, "/machine/unattached", NULL, &err);
-    g_assert_no_error(err);
-    g_object_unref(dev);
-    return dev;
+    return board_plug(strcmp(type, TYPE_ISA_SERIAL) ? g_object_new(g_type_from_name(type), NULL)
+                                                    : serial_isa_new(0, "serial0"));
 }
 
 /* The same device in another process, where nothing has happened yet. */
@@ -122,27 +86,6 @@ static void test_serial(void)
     chardev_cleanup_all();
 }
 
-static uint8_t rtc_get(uint8_t index)
-{
-    outb(0x70, index);
-    return inb(0x71);
-}
-
-static void rtc_put(uint8_t index, uint8_t value)
-{
-    outb(0x70, index);
-    outb(0x71, value);
-}
-
-static bool wait_for_line(int gsi)
-{
-    for (int ms = 0; !lines[gsi] && ms < 3000; ms++) {
-        g_main_context_iteration(NULL, FALSE);
-        g_usleep(1000);
-    }
-    return lines[gsi];
-}
-
 static void test_rtc(void)
 {
     g_autoptr(GByteArray) stream = NULL;
@@ -210,27 +153,27 @@ static void test_pm(void)
     g_usleep(20000);
     system_powerdown_request();
     vm_stop(RUN_STATE_PAUSED);
-    before = in(0x608, 4);
+    before = inl(0x608);
     stream = stream_save();
 
     pm = replace(pm);
-    g_assert_cmpuint(in(0x608, 4), <, 1000);
+    g_assert_cmpuint(inl(0x608), <, 1000);
     stream_load(stream);
-    g_assert_cmpuint(in(0x608, 4) - before, <=, 4); /* a microsecond's worth */
+    g_assert_cmpuint(inl(0x608) - before, <=, 4); /* a microsecond's worth */
     g_usleep(2000);
-    g_assert_cmpuint(in(0x608, 4) - before, <=, 4);
-    g_assert_cmphex(in(0x602, 2), ==, 0x0100);
+    g_assert_cmpuint(inl(0x608) - before, <=, 4);
+    g_assert_cmphex(inw(0x602), ==, 0x0100);
     g_assert_false(lines[X86_GSI_SCI]);
     vm_start();
     g_usleep(2000);
-    g_assert_cmpuint(in(0x608, 4) - before, >=, 3579);
+    g_assert_cmpuint(inl(0x608) - before, >=, 3579);
     vm_stop(RUN_STATE_PAUSED);
 
     stream_set(stream, "pm", 0, "sts", 0xffff); /* the button is pressed, and more than there is */
     pm = replace(pm);
     stream_load(stream);
     g_assert_true(lines[X86_GSI_SCI]);
-    g_assert_cmphex(in(0x600, 2), ==, 0x0521);
+    g_assert_cmphex(inw(0x600), ==, 0x0521);
 
     stream_set(stream, "pm", 0, "overflows", 1);
     stream_refused(stream, "cannot have overflown 1 times");
@@ -259,20 +202,10 @@ static void test_reset_control(void)
     device_destroy(dev);
 }
 
-static void nothing(void)
-{
-}
-
 int main(int argc, char **argv)
 {
-    static const IRQChipOps chip = { .set_line = set_line };
-    static const AccelOps ops = { "none", nothing, nothing };
-
     g_test_init(&argc, &argv, NULL);
-    memory_init();
-    machine_lock();
-    irqchip_register(&chip);
-    accel_register(&ops);
+    board_begin(NULL);
     g_test_add_func("/state/serial", test_serial);
     g_test_add_func("/state/rtc", test_rtc);
     g_test_add_func("/state/pm", test_pm);

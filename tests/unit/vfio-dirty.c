@@ -411,6 +411,7 @@ static void test_start_fails(void)
         sim_fail(n);
         if (vfio_container_dirty_start(container(), &err)) {
             sim_fail(0);
+            g_assert_false(container()->dirty_all); /* nor is a log forgotten */
             vfio_container_dirty_stop(container());
             continue;
         }

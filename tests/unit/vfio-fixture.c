@@ -191,6 +191,21 @@ PCIDevice *plug_ok(const char *more)
     return dev;
 }
 
+PCIDevice *plug_with_msix(unsigned vectors)
+{
+    PCIDevice *dev;
+
+    setup();
+    dev = plug_ok("");
+    map_bar0(dev);
+    for (unsigned i = 0; i < vectors; i++) {
+        msix_entry(i, false);
+    }
+    cfg_write(dev, MSIX_CAP + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, 2);
+    g_assert_cmpuint(bindings->len, ==, vectors);
+    return dev;
+}
+
 /* And nothing may be left. */
 void teardown(PCIDevice *dev)
 {

@@ -60,6 +60,8 @@ void setup(void);
 extern bool by_group;
 PCIDevice *plug(const char *more, GError **errp);
 PCIDevice *plug_ok(const char *more);
+/* Both of these; its BAR 0 is mapped, and it has MSI-X on, with @vectors that are not masked. */
+PCIDevice *plug_with_msix(unsigned vectors);
 /* Destroys both; nothing may be left. */
 void teardown(PCIDevice *dev);
 void assert_plug_fails(const char *more, const char *why);

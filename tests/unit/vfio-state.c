@@ -13,8 +13,8 @@
 
 static GByteArray *saved;
 
-/* The device goes with its process, and another one comes, in another process. */
-static PCIDevice *save_and_plug(PCIDevice *dev, const char *more)
+/* The device goes with its process, and there will be another one in another process. */
+static void save(PCIDevice *dev)
 {
     g_autoptr(GError) err = NULL;
 
@@ -23,6 +23,11 @@ static PCIDevice *save_and_plug(PCIDevice *dev, const char *more)
     g_assert_no_error(err);
     teardown(dev);
     setup();
+}
+
+static PCIDevice *save_and_plug(PCIDevice *dev, const char *more)
+{
+    save(dev);
     return plug_ok(more);
 }
 
@@ -84,16 +89,9 @@ static unsigned times(const char *log, const char *what)
 static void test_msix(void)
 {
     g_autofree char *log = NULL;
-    PCIDevice *dev;
+    PCIDevice *dev = plug_with_msix(4);
 
-    setup();
-    dev = plug_ok("");
-    map_bar0(dev);
     cfg_write(dev, PCI_INTERRUPT_LINE, 0x0b, 1);
-    for (unsigned i = 0; i < 4; i++) {
-        msix_entry(i, false);
-    }
-    cfg_write(dev, MSIX_CAP + PCI_MSIX_FLAGS, MSIX_ON, 2);
     msix_entry(2, true);
     g_assert_true(sim_fire(sim, 2));
     g_assert_cmpuint(live_routes(), ==, 4);
@@ -129,20 +127,11 @@ static void test_msix(void)
 static void test_msix_masked(void)
 {
     for (unsigned dynamic = 0; dynamic < 2; dynamic++) {
-        PCIDevice *dev;
+        PCIDevice *dev = plug_with_msix(3);
 
-        setup();
-        dev = plug_ok("");
-        map_bar0(dev);
-        for (unsigned i = 0; i < 3; i++) {
-            msix_entry(i, i == 1);
-        }
-        cfg_write(dev, MSIX_CAP + PCI_MSIX_FLAGS, MSIX_ON, 2);
+        msix_entry(1, true);
         cfg_write(dev, MSIX_CAP + PCI_MSIX_FLAGS, MSIX_ON | 0x4000, 2);
-        saved = g_byte_array_new();
-        g_assert_true(vmstate_save_all(saved, NULL));
-        teardown(dev);
-        setup();
+        save(dev);
         sim->irqs[VFIO_PCI_MSIX_IRQ_INDEX].flags = dynamic ? 0 : VFIO_IRQ_INFO_NORESIZE;
         dev = plug_ok("");
         load_ok();
@@ -240,10 +229,7 @@ static void test_other(void)
 
     setup();
     dev = plug_ok("");
-    saved = g_byte_array_new();
-    g_assert_true(vmstate_save_all(saved, NULL));
-    teardown(dev);
-    setup();
+    save(dev);
     sim_region_set(sim, 0, 2 * BAR0_SIZE, RWM);
     dev = plug_ok("");
     assert_refused("BAR 0 has 0x4000 bytes there and 0x8000 here");
@@ -251,10 +237,7 @@ static void test_other(void)
 
     setup();
     dev = plug_ok("");
-    saved = g_byte_array_new();
-    g_assert_true(vmstate_save_all(saved, NULL));
-    teardown(dev);
-    setup();
+    save(dev);
     sim->config[PCI_REVISION_ID] = 0x77;
     pci_set_long(sim->config + 0x1c4, 0x12345678); /* a serial number */
     dev = plug_ok("");
@@ -304,6 +287,27 @@ static void test_random(void)
     teardown(dev);
 }
 
+/* Whatever call fails, it says so or does without, and nothing is left of it. */
+static void test_each_call_fails(void)
+{
+    unsigned refused = 0;
+    bool failed = true;
+
+    for (unsigned n = 1; failed; n++) {
+        g_autoptr(GError) err = NULL;
+        PCIDevice *dev = plug_with_msix(3);
+
+        dev = save_and_plug(dev, "");
+        sim_fail(n);
+        refused += !load(&err);
+        failed = sim_failed();
+        sim_fail(0);
+        VFIO_PCI(dev)->warned = 0;
+        teardown(dev);
+    }
+    g_assert_cmpuint(refused, >, 3);
+}
+
 static void add_tests(void)
 {
     g_test_add_func("/vfio/state/msix", test_msix);
@@ -313,6 +317,7 @@ static void add_tests(void)
     g_test_add_func("/vfio/state/again", test_again);
     g_test_add_func("/vfio/state/other", test_other);
     g_test_add_func("/vfio/state/random", test_random);
+    g_test_add_func("/vfio/state/each-call-fails", test_each_call_fails);
 }
 
 int main(int argc, char **argv)

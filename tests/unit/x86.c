@@ -8,10 +8,8 @@
 #include <unistd.h>
 
 #include "backends/chardev.h"
-#include "core/accel.h"
+#include "board-fixture.h"
 #include "core/event.h"
-#include "core/lock.h"
-#include "core/memory.h"
 #include "core/runstate.h"
 #include "hw/char/serial.h"
 #include "hw/x86/acpi.h"
@@ -636,62 +634,6 @@ static void test_fifo(Files *f, gconstpointer data)
 
 /* ---- devices ---- */
 
-static bool lines[24];
-
-static void set_line(int gsi, bool level)
-{
-    lines[gsi] = level;
-}
-
-static void outb(uint16_t port, uint8_t value)
-{
-    address_space_rw(&address_space_io, port, &value, 1, true);
-}
-
-static uint8_t inb(uint16_t port)
-{
-    uint8_t value;
-
-    address_space_rw(&address_space_io, port, &value, 1, false);
-    return value;
-}
-
-static void outw(uint16_t port, uint16_t value)
-{
-    address_space_rw(&address_space_io, port, &value, 2, true);
-}
-
-static uint16_t inw(uint16_t port)
-{
-    uint16_t value;
-
-    address_space_rw(&address_space_io, port, &value, 2, false);
-    return value;
-}
-
-static uint32_t inl(uint16_t port)
-{
-    uint32_t value;
-
-    address_space_rw(&address_space_io, port, &value, 4, false);
-    return value;
-}
-
-static Device *plug(Device *dev)
-{
-    g_autoptr(GError) err = NULL;
-
-    device_realize_at(dev, "/machine/unattached", NULL, &err);
-    g_assert_no_error(err);
-    g_object_unref(dev);
-    return dev;
-}
-
-static void unplug(Device *dev)
-{
-    device_destroy(dev);
-}
-
 static void test_serial(void)
 {
     g_autofree char *path = g_build_filename(g_get_tmp_dir(), "x86-serial-out", NULL);
@@ -703,7 +645,7 @@ static void test_serial(void)
 
     g_assert_no_error(err);
     g_assert_nonnull(chr);
-    dev = plug(serial_isa_new(0, "serial0"));
+    dev = board_plug(serial_isa_new(0, "serial0"));
 
     /* What Linux's autoconfig does: IER's width, loopback, FIFO. */
     outb(p + 1, 0xff);
@@ -748,24 +690,12 @@ static void test_serial(void)
     outb(p, 'x');
     g_assert_cmphex(inb(p), ==, 'x');
     outb(p + 3, 0x03);
-    unplug(dev);
+    device_destroy(dev);
     chardev_cleanup_all();
     g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
     g_assert_cmpstr(text, ==, "ok");
     remove(path);
     g_assert_cmphex(inb(p + 5), ==, 0xff);
-}
-
-static uint8_t rtc_get(uint8_t index)
-{
-    outb(0x70, index);
-    return inb(0x71);
-}
-
-static void rtc_put(uint8_t index, uint8_t value)
-{
-    outb(0x70, index);
-    outb(0x71, value);
 }
 
 static void rtc_set(const uint8_t time[6], uint8_t century)
@@ -780,22 +710,10 @@ static void rtc_set(const uint8_t time[6], uint8_t century)
     rtc_put(11, rtc_get(11) & 0x7f);
 }
 
-/* Waits for the clock's line in the main loop, at most 3 s. */
-static bool wait_rtc(void)
-{
-    gint64 end = g_get_monotonic_time() + 3 * G_USEC_PER_SEC;
-
-    while (!lines[8] && g_get_monotonic_time() < end) {
-        g_main_context_iteration(NULL, FALSE);
-        g_usleep(200);
-    }
-    return lines[8];
-}
-
 static void test_rtc(void)
 {
     g_autoptr(GDateTime) now = g_date_time_new_now_utc();
-    Device *rtc = plug(g_object_new(g_type_from_name(TYPE_MC146818_RTC), NULL));
+    Device *rtc = board_plug(g_object_new(g_type_from_name(TYPE_MC146818_RTC), NULL));
 
     rtc_set_memory(rtc, 2 * GIB, 5 * GIB);
     g_assert_cmphex(rtc_get(0x34) | rtc_get(0x35) << 8, ==, (2 * GIB - 16 * MIB) >> 16);
@@ -824,7 +742,7 @@ static void test_rtc(void)
     (void)rtc_get(12);
     rtc_put(11, 0x22);
     g_assert_false(lines[8]);
-    g_assert_true(wait_rtc());
+    g_assert_true(wait_for_line(8));
     g_assert_cmphex(rtc_get(8) << 8 | rtc_get(7), ==, 0x0229);
     g_assert_cmphex(rtc_get(4) << 8 | rtc_get(0), ==, 0);
     g_assert_cmphex(rtc_get(12) & 0xa0, ==, 0xa0);
@@ -845,11 +763,11 @@ static void test_rtc(void)
 
     /* 1024 Hz, and each second. */
     rtc_put(11, 0x42);
-    g_assert_true(wait_rtc());
+    g_assert_true(wait_for_line(8));
     g_assert_cmphex(rtc_get(12) & 0xc0, ==, 0xc0);
     rtc_put(11, 0x12);
     (void)rtc_get(12);
-    g_assert_true(wait_rtc());
+    g_assert_true(wait_for_line(8));
     g_assert_cmphex(rtc_get(12) & 0x90, ==, 0x90);
     g_assert_cmphex(rtc_get(10) & 0x80, ==, 0);
 
@@ -857,12 +775,12 @@ static void test_rtc(void)
     devices_reset();
     g_assert_cmphex(rtc_get(11), ==, 0x02);
     g_assert_cmphex(rtc_get(7), ==, 0x29); /* the battery */
-    unplug(rtc);
+    device_destroy(rtc);
 }
 
 static void test_pm(void)
 {
-    Device *pm = plug(g_object_new(g_type_from_name(TYPE_X86_PM), NULL));
+    Device *pm = board_plug(g_object_new(g_type_from_name(TYPE_X86_PM), NULL));
     uint32_t before;
 
     g_assert_cmphex(inw(0x604), ==, 1); /* always in ACPI mode */
@@ -880,7 +798,7 @@ static void test_pm(void)
     g_usleep(2000);
     g_assert_cmpuint(inl(0x608), ==, before);
 
-    unplug(pm);
+    device_destroy(pm);
 }
 
 /* ---- what ends or restarts the guest ---- */
@@ -940,8 +858,8 @@ static gboolean guest_step(gpointer data)
 
 static void test_power(void)
 {
-    Device *pm = plug(g_object_new(g_type_from_name(TYPE_X86_PM), NULL));
-    Device *rc = plug(g_object_new(g_type_from_name(TYPE_RESET_CONTROL), NULL));
+    Device *pm = board_plug(g_object_new(g_type_from_name(TYPE_X86_PM), NULL));
+    Device *rc = board_plug(g_object_new(g_type_from_name(TYPE_RESET_CONTROL), NULL));
     int step = 0;
 
     event_set_listener(count_events, NULL);
@@ -953,8 +871,8 @@ static void test_power(void)
     g_assert_cmpint(step, ==, 6);
     g_assert_cmpint(shutdowns, ==, 1);
     event_set_listener(NULL, NULL);
-    unplug(rc);
-    unplug(pm);
+    device_destroy(rc);
+    device_destroy(pm);
 }
 
 /* What the guest does until it stands still. */
@@ -1040,20 +958,10 @@ static void test_policy(void)
     event_set_listener(NULL, NULL);
 }
 
-static void nothing(void)
-{
-}
-
 int main(int argc, char **argv)
 {
-    static const IRQChipOps chip = { .set_line = set_line };
-    static const AccelOps ops = { "none", pause_vcpus, nothing };
-
     g_test_init(&argc, &argv, NULL);
-    memory_init();
-    machine_lock();
-    irqchip_register(&chip);
-    accel_register(&ops);
+    board_begin(pause_vcpus);
     g_test_add_func("/x86/layout", test_layout);
     g_test_add_func("/x86/aml", test_aml);
     g_test_add_func("/x86/acpi", test_acpi);
