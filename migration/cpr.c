@@ -480,10 +480,22 @@ void cpr_undo(void)
     TRACE("cpr_undo", "in %" G_GINT64_FORMAT " us", g_get_monotonic_time() - t0);
 }
 
+static void leave(void)
+{
+    const Owner *o;
+
+    for (guint i = 0; (o = owner(i)); i++) {
+        if (o->ops->leave) {
+            o->ops->leave(o->opaque);
+        }
+    }
+}
+
 void cpr_give_away(void)
 {
     host_let_go();
     run_state_give_away();
+    leave();
     active = false;
 }
 
@@ -505,6 +517,7 @@ void cpr_release(void)
 {
     if (incoming) {
         host_let_go();
+        leave();
         clear();
         incoming = active = false;
     }

@@ -42,6 +42,11 @@ typedef struct CprOps {
     bool (*adopt)(void *opaque, GError **errp);
     /* New: the VM is ours, and about to run. */
     void (*finish)(void *opaque);
+    /*
+     * It is the other process's for good: old, the new one has the VM (run_state_is_given_away());
+     * new, it gives up.  What only this process's end would close is closed here.
+     */
+    void (*leave)(void *opaque);
 } CprOps;
 
 void cpr_register(const CprOps *ops, void *opaque);
