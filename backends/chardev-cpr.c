@@ -192,20 +192,29 @@ static bool take(Chardev *chr, JsonObject *opts, const char *name, GError **errp
     return chr->backend->keeper->take(chr, opts, listener, errp);
 }
 
+bool chardev_check_kept(const ChardevBackend *backend, const char *id, bool keep, GError **errp)
+{
+    g_autofree char *name = g_strdup_printf("chardev/%s", id);
+
+    if (!keep) {
+        return !cpr_find_bytes(name, KEPT) ||
+               error_set(errp, "chardev '%s': the old process has it with x-cpr=on", id);
+    }
+    if (!backend->keeper) {
+        return error_set(errp,
+                         "chardev '%s': x-cpr=on: a live update can keep a socket, not a '%s'", id,
+                         backend->name);
+    }
+    return strlen(id) <= ID_MAX ||
+           error_set(errp, "x-cpr=on needs an id of at most %d characters", ID_MAX);
+}
+
 bool chardev_open_kept(Chardev *chr, JsonObject *opts, GError **errp)
 {
     g_autofree char *name = cpr_name(chr);
-    bool ok;
+    bool ok = cpr_find_bytes(name, KEPT) ? take(chr, opts, name, errp)
+                                         : chr->backend->open(chr, opts, errp);
 
-    if (!chr->backend->keeper) {
-        return error_set(errp, "x-cpr=on: a live update can keep a socket, not a '%s'",
-                         chr->backend->name);
-    }
-    if (strlen(chr->id) > ID_MAX) {
-        return error_set(errp, "x-cpr=on needs an id of at most %d characters", ID_MAX);
-    }
-    ok = cpr_find_bytes(name, KEPT) ? take(chr, opts, name, errp)
-                                    : chr->backend->open(chr, opts, errp);
     chr->kept = ok;
     if (ok) {
         cpr_register(&cpr_ops, chr);

@@ -81,6 +81,8 @@ bool chardev_write_queue(Chardev *chr);
 
 /* ---- chardev-cpr.c ---- */
 
+/* Whether one of that id can be made with x-cpr=@keep. */
+bool chardev_check_kept(const ChardevBackend *backend, const char *id, bool keep, GError **errp);
 /* Instead of the backend's open(): what the old process has of that id, or else a new one. */
 bool chardev_open_kept(Chardev *chr, JsonObject *opts, GError **errp);
 /* No-op if it is none. */

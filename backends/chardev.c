@@ -337,7 +337,8 @@ Chardev *chardev_new(JsonObject *opts, GError **errp)
         error_set(errp, "Chardev with id '%s' already exists", id);
         return NULL;
     }
-    if (!keyval_check_keys(opts, backend->options, errp)) {
+    if (!keyval_check_keys(opts, backend->options, errp) ||
+        !chardev_check_kept(backend, id, keep, errp)) {
         return NULL;
     }
 
