@@ -15,8 +15,8 @@
 #include "util/hostcalls.h"
 #include "util/trace.h"
 
-#define ID_MAX    200     /* an entry's name has a length of one byte */
-#define CARRY_MAX 4194304 /* bytes, of each kind: a live update's message has 64 MiB for all */
+#define ID_MAX    200        /* an entry's name has a length of one byte */
+#define CARRY_MAX (4u << 20) /* bytes, of each kind: a live update's message has 64 MiB for all */
 
 /* The numbers of a chardev's entries; the first has nothing in it. */
 enum { KEPT, LISTENER, PEER, QUEUE, STATE };

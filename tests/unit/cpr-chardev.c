@@ -298,7 +298,9 @@ static void test_not_negotiated(void)
 static void test_roles(void)
 {
     unsigned before = descriptors();
-    g_autofree char *text = NULL, *filename = NULL;
+    static const char *const tcp =
+        "socket,id=t,host=127.0.0.1,port=0,server=on,wait=off,nodelay=on,x-cpr=on";
+    g_autofree char *text = NULL, *filename = NULL, *port = NULL, *same_port = NULL;
     int fd, pair[2];
     Messages m;
 
@@ -307,10 +309,13 @@ static void test_roles(void)
     text = g_strdup_printf("socket,id=c,fd=%d,x-cpr=on", pair[1]);
     make_monitor();
     g_assert_true(monitor_init_qmp(make(text), false, NULL));
+    port = chardev_filename(make(tcp));
     negotiate(pair[0]);
     old_goes(&m);
     new_begins(&m);
     g_assert_true(monitor_init_qmp(make(text), false, NULL)); /* whatever fd= says */
+    same_port = chardev_filename(make(tcp));
+    g_assert_cmpstr(same_port, ==, port);
     make_monitor();
     new_finishes(&m);
     say(pair[0], "{'execute':'query-status'}");
