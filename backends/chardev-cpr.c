@@ -101,8 +101,10 @@ static bool load_frontend(Chardev *chr, const GByteArray *state, GError **errp)
     if (!state) {
         return true;
     }
-    return (chr->fe || error_set(errp, "nothing here uses it")) &&
-           chr->fe->load(chr->opaque, state->data, state->len, errp);
+    if (!chr->fe) {
+        return error_set(errp, "nothing here uses it");
+    }
+    return chr->fe->load(chr->opaque, state->data, state->len, errp);
 }
 
 static bool take_peer(Chardev *chr, int fd, GError **errp)

@@ -6,6 +6,7 @@ program is replaced: the monitor's session goes on where it was, the serial port
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +32,13 @@ def expect(what, got, wanted):
 
 def address(kind, where):
     return {"channel-type": kind, "addr": {"transport": "socket", "type": "unix", "path": where}}
+
+
+def listens(where):
+    """The file alone is there before that."""
+    with open("/proc/net/unix") as sockets:
+        return any(line.split()[3] == "00010000" and line.endswith(f" {where}\n")
+                   for line in sockets)
 
 
 def connect(where):
@@ -158,10 +166,9 @@ class Machine:
         incoming = [word for channel in channels for word in
                     ("-incoming", str(channel).replace("'", '"'))]
         process, qtest = self.start(*incoming, *more, **of_it)
-        while not os.path.exists(cpr):
+        while not listens(cpr):
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
-        time.sleep(0.1)  # it listens
         return process, qtest, channels
 
 
@@ -327,6 +334,45 @@ def test_fails():
     guest.close()
     quit(client, process)
     assert not os.path.exists(machine.monitor)
+
+
+def test_in_between():
+    """The client asks while neither process listens to it: who has the VM afterwards answers."""
+    machine = Machine()
+    process, qtest = machine.start()
+    client, console, guest = Client(machine.monitor), connect(machine.console), Guest(qtest)
+    client.ask("migrate-set-capabilities", capabilities=[
+        {"capability": name, "state": True} for name in ("events", "pause-before-switchover")])
+    for dies in True, True, False:
+        guest.say("before, ")
+        client.ask("migrate-set-parameters", mode="cpr-transfer")
+        new, qtest, channels = machine.destination()
+        client.log.clear()
+        client.ask("migrate", channels=channels)
+        client.until("pre-switchover")
+        new.send_signal(signal.SIGSTOP)
+        client.ask("migrate-continue", state="pre-switchover")
+        client.until("device")
+        time.sleep(0.3)
+        client.channel.send(client.request("query-status", {}))
+        assert not select.select([client.channel.sock], [], [], 0.3)[0], client.message()
+        if dies:
+            new.kill()
+            ended(new, -signal.SIGKILL)
+        else:
+            new.send_signal(signal.SIGCONT)
+        answer = client.answer()
+        expect("log", client.log[-4:], ["device", "RESUME", "failed", client.serial] if dies else
+               [client.serial - 1, "device", "RESUME", client.serial])
+        expect("status", answer["return"]["status"], "running")
+        if not dies:
+            ended(process)
+            guest.close()
+            process, guest = new, Guest(qtest)
+        guest.say("after. ")
+    receive(console, "before, after. " * 3)
+    guest.close()
+    quit(client, process)
 
 
 def test_exec():

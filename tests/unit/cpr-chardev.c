@@ -251,7 +251,7 @@ static void test_session(void)
     old_goes(&m);
 
     new_begins(&m);
-    chr = make_monitor();
+    make_monitor();
     event_emit("POWERDOWN", NULL); /* nobody is connected yet */
     new_finishes(&m);
     say(fd, "u0073tatus', 'id': 'the half'}");
@@ -283,6 +283,7 @@ static void test_not_negotiated(void)
     make_monitor();
     fd = connect_there();
     greeting = heard(fd);
+    g_assert_nonnull(strstr(greeting, "\"QMP\""));
     old_goes(&m);
     new_begins(&m);
     make_monitor();
