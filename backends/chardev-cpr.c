@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * x-cpr=on: a chardev that a live update takes along.  What waits for clients goes with the objects;
- * the peer, what it has not been sent yet and what the front end knows of it go when the VM stands
- * still, for only then nothing changes any more.
+ * x-cpr=on: a chardev that a live update takes along.  What waits for clients goes with the
+ * objects; the peer, what it has not been sent yet and what the front end knows of it go when the
+ * VM stands still, for only then nothing changes any more.
  *
- * From then on neither process reads or writes: what the old one has to say is queued, and said if it
- * keeps the VM.  Both hold the same sockets, so whoever loses them only closes.
+ * From then on neither process reads or writes: what the old one has to say is queued, and said if
+ * it keeps the VM.  Both hold the same sockets, so whoever loses them only closes.
  */
 #include <string.h>
 

@@ -6,8 +6,8 @@
 #include "backends/chardev.h"
 
 /*
- * x-cpr=on (chardev-cpr.c).  Descriptors that are taken are the backend's, also if that fails; until
- * start() the old process may still want them back.
+ * x-cpr=on (chardev-cpr.c).  Descriptors that are taken are the backend's, also if that fails;
+ * until start() the old process may still want them back.
  */
 typedef struct ChardevKeeper {
     /* Old: what waits for clients, borrowed; -1: the chardev is a client itself. */
@@ -59,9 +59,8 @@ struct Chardev {
     void *opaque;
     /* x-cpr=on */
     bool kept;
-    bool
-        frozen; /* in the hands of two processes, or of another: output is queued, nothing is read */
-    int taken;  /* the peer's descriptor, borrowed, that is used from finish on; -1: none */
+    bool frozen; /* two processes have it, or another: output is queued, nothing is read */
+    int taken;   /* the peer's descriptor, borrowed, that is used from finish on; -1: none */
     bool loaded; /* the front end knows that peer already */
 };
 

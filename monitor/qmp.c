@@ -7,9 +7,9 @@
  * Answers are never dropped: while a client does not take what it was sent, no further commands are
  * read from it.  Events are dropped once a client has left a mebibyte unread.
  *
- * In a live update a session of a chardev with x-cpr=on goes on in the new process, in the middle of a
- * request if need be.  An old process that has no other session has nobody who could end it, and
- * ends by itself.
+ * In a live update a session of a chardev with x-cpr=on goes on in the new process, in the middle
+ * of a request if need be.  An old process that has no other session has nobody who could end it,
+ * and ends by itself.
  */
 #include "monitor/command.h"
 

@@ -18,7 +18,7 @@ typedef struct Chardev Chardev;
 typedef enum {
     CHARDEV_OPENED,
     CHARDEV_CLOSED,
-    CHARDEV_HANDED_OVER, /* by a live update: another process's, with its peer; nothing comes any more */
+    CHARDEV_HANDED_OVER, /* by a live update: another process has it, with its peer, for good */
 } ChardevEvent;
 
 typedef struct ChardevFrontend {
@@ -41,9 +41,9 @@ typedef struct ChardevFrontend {
 } ChardevFrontend;
 
 /*
- * @opts: "backend", "id", "x-cpr" and the backend's own options (QEMU's names).  x-cpr=on: in a live
- * update (migration/cpr.h) the chardev of this id goes to the new process as it is, with its peer;
- * of sockets only.
+ * @opts: "backend", "id", "x-cpr" and the backend's own options (QEMU's names).  x-cpr=on: in a
+ * live update (migration/cpr.h) the chardev of this id goes to the new process as it is, with its
+ * peer; of sockets only.
  */
 Chardev *chardev_new(JsonObject *opts, GError **errp);
 /*
@@ -63,8 +63,8 @@ const char *const *chardev_backend_names(void);
 void chardev_refuse_stdio(const char *reason);
 
 /*
- * Attaches the only front end, which learns at once whether a peer is there.  With x-cpr=on one that
- * can be kept, or the error.
+ * Attaches the only front end, which learns at once whether a peer is there.  With x-cpr=on it must
+ * be one that can be kept.
  */
 bool chardev_attach(Chardev *chr, const ChardevFrontend *fe, void *opaque, GError **errp);
 void chardev_detach(Chardev *chr);

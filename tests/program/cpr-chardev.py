@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """cpr-chardev.py PROGRAM: whoever is connected to a chardev with x-cpr=on does not notice that the
-program is replaced: the monitor's session goes on where it was, the serial port's bytes come once."""
+program is replaced: the monitor's session goes on where it was, the serial port's bytes come
+once."""
 
 import json
 import os
@@ -306,7 +307,8 @@ def test_fails():
             (machine, "mon0", (), "chardev 'serial0': the old process has it with x-cpr=on"),
             (moved, "mon0 con0", (), f"the old process listens at '{machine.monitor}', not at"),
             (machine, "mon0 con0", ("-m", "32"), "size 0x2000000"),
-            (machine, "mon0 con0", ("-device", "pcie-root-port,id=p,chassis=1"), "machines differ")):
+            (machine, "mon0 con0", ("-device", "pcie-root-port,id=p,chassis=1"),
+             "machines differ")):
         new, _, channels = other.destination(*more, keep=keep)
         client.ask("migrate", channels=channels)
         info = client.migration()

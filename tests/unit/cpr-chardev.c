@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Chardevs that a live update takes along.  One process plays both roles, one after the other: the old
- * one saves and stops, its descriptors are copied as a socket would, and it is gone.
+ * Chardevs that a live update takes along.  One process plays both roles, one after the other: the
+ * old one saves and stops, its descriptors are copied as a socket would, and it is gone.
  */
 #include <errno.h>
 #include <fcntl.h>
