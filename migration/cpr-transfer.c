@@ -73,9 +73,6 @@ static bool may_exec(const MigrationAddress *main, GError **errp)
 bool cpr_may_start(MigMode mode, const MigrationAddress *main, const MigrationAddress *cpr,
                    GError **errp)
 {
-    if (mode == MIG_MODE_CPR_REBOOT) {
-        return cpr_check(errp);
-    }
     if (mode == MIG_MODE_CPR_EXEC && !cpr) {
         return may_exec(main, errp) && cpr_check(errp);
     }

@@ -377,11 +377,6 @@ static const Owner *owner(guint i)
 
 static void check_mode(MigMode mode, JsonArray *reasons)
 {
-    if (mode == MIG_MODE_CPR_REBOOT) {
-        json_array_add_string_element(reasons,
-                                      "mode=cpr-reboot is not supported: no device stays as it is "
-                                      "when its host's kernel starts anew");
-    }
     if (mode == MIG_MODE_CPR_EXEC && process_confined) {
         json_array_add_string_element(reasons, "mode=cpr-exec: -sandbox on lets no program start");
     }

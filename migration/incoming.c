@@ -31,6 +31,7 @@ typedef struct Incoming {
     bool finished;   /* it is about to end */
     gint ending;     /* atomic: the process is; set with the lock held */
     GPtrArray *sections;
+    GPtrArray *files; /* memory that is not sent */
     RAMLoad *ram;
     Hello hello;
     EndRecord end;
@@ -233,16 +234,27 @@ static Stream *add_stream(MigrationChannel *channel)
     return s;
 }
 
+/* As the user has it when the source comes. */
+static unsigned multifd_channels(void)
+{
+    unsigned n;
+
+    machine_lock();
+    n = migration_capability(MIG_CAP_MULTIFD) ? migration_parameters.multifd_channels : 0;
+    machine_unlock();
+    return n;
+}
+
 static bool accept_channels(GByteArray *buf, GError **errp)
 {
-    unsigned wanted =
-        migration_capability(MIG_CAP_MULTIFD) ? migration_parameters.multifd_channels : 0;
     MigrationChannel *channels[MULTIFD_MAX];
     MigrationChannel *channel = migration_accept(in.listener, in.cancel, errp);
+    unsigned wanted;
 
     if (!channel || !take_hello(add_stream(channel), &in.hello, buf, errp)) {
         return false;
     }
+    wanted = multifd_channels();
     if (in.hello.channels != wanted) {
         return error_set(errp, "the source has %u multifd channels, here are %u", in.hello.channels,
                          wanted);
@@ -262,7 +274,7 @@ static bool load_setup(GError **errp)
     if (cpr_is_incoming()) {
         return true; /* no memory comes, nor do sections */
     }
-    in.ram = ram_load_new();
+    in.ram = ram_load_new(in.files);
     for (guint i = 0; i < in.sections->len; i++) {
         MigrationSection *s = in.sections->pdata[i];
 
@@ -294,7 +306,7 @@ static bool take_machine(GByteArray *buf, GError **errp)
                          record_name(s->record.type));
     }
     machine_lock();
-    ok = migration_machine_check((char *)buf->data, in.sections, errp);
+    ok = migration_machine_check((char *)buf->data, in.sections, &in.files, errp);
     machine_unlock();
     return ok;
 }
@@ -328,6 +340,10 @@ static bool load_end(GError **errp)
 {
     int64_t t0 = g_get_monotonic_time();
 
+    if (in.end.kept != ram_files_sum(in.files)) {
+        return error_set(errp, "the memory that was not sent (x-ignore-shared) is not what the "
+                               "source left in its files: they are others, or were written to");
+    }
     if (cpr_is_incoming() && !cpr_adopt(errp)) {
         return false;
     }
@@ -410,6 +426,7 @@ static bool clean_up(GError **errp)
     }
     in.nr_streams = in.at_sync = in.syncs = 0;
     g_clear_pointer(&in.ram, ram_load_free);
+    g_clear_pointer(&in.files, g_ptr_array_unref);
     g_clear_pointer(&in.states, g_byte_array_unref);
     g_clear_pointer(&in.listener, migration_listener_free);
     in.ended = false;
@@ -569,6 +586,16 @@ bool migration_incoming_start(const char *uri, JsonArray *channels, bool exit_on
 void migration_incoming_autostart(bool on)
 {
     in.autostart = on;
+}
+
+bool migration_is_receiving(void)
+{
+    return in.sections;
+}
+
+bool migration_incoming_is_listening(void)
+{
+    return in.listener;
 }
 
 void migration_incoming_query(JsonObject *o)

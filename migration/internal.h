@@ -9,21 +9,26 @@
 #include "migration/options.h"
 #include "stream.h"
 
-/* ---- migration.c ---- */
+/* ---- main-call.c ---- */
 
 /*
  * Runs the function in the main thread, machine lock held, and waits for it: what changes the run
  * state or devices must not come in between two steps of the main loop.  Of threads of ours only.
  */
 bool migration_main_call(bool (*fn)(GError **errp), GError **errp);
+
+/* ---- rate.c ---- */
+
 /* Before @bytes are sent: waits as long as max-bandwidth wants. */
 void migration_rate_limit(uint64_t bytes);
 
+/* ---- control.c ---- */
+
 /* The address that QMP's arguments tell, which are one or the other. */
 MigrationAddress *migration_main_address(const char *uri, JsonArray *channels, GError **errp);
-/* What query-migrate says of a source. */
-void migration_source_query(JsonObject *o);
 void migration_source_shutdown(void);
+
+/* ---- migration.c ---- */
 
 /* What the main channel begins with. */
 typedef struct Hello {
@@ -38,6 +43,7 @@ typedef struct Hello {
 typedef struct EndRecord {
     uint32_t running;         /* the VM ran before it was stopped for this */
     uint32_t reset, shutdown; /* ShutdownCause: what was asked for and is not done yet */
+    uint32_t kept;            /* ram_files_sum() */
 } EndRecord;
 /* The main loop will do it. */
 void migration_request_again(const EndRecord *end);
@@ -57,6 +63,8 @@ unsigned migration_throttle_percentage(void);
 /* ---- incoming.c ---- */
 
 void migration_incoming_query(JsonObject *o);
+/* A source may still connect, or one has. */
+bool migration_incoming_is_listening(void);
 void migration_incoming_shutdown(void);
 
 /* ---- status.c ---- */
@@ -115,22 +123,40 @@ void migration_dirty_stop(void);
 
 /* ---- machine.c: what both sides must have in common ---- */
 
-/* The text of RECORD_MACHINE: machine type, RAM blocks, states, sections. */
-char *migration_machine_describe(GPtrArray *sections);
-/* Whether the other side's is the same; names the first difference. */
-bool migration_machine_check(const char *theirs, GPtrArray *sections, GError **errp);
+/* The text of RECORD_MACHINE: machine type, RAM blocks, states, sections; @files as of ram-files.c,
+ * NULL: all memory is sent, or handed over. */
+char *migration_machine_describe(GPtrArray *sections, const GPtrArray *files);
+/* Whether the other side's is the same; names the first difference.  *@files (NULL: all memory is
+ * sent) is the caller's, also of a failure. */
+bool migration_machine_check(const char *theirs, GPtrArray *sections, GPtrArray **files,
+                             GError **errp);
+
+/* ---- ram-files.c: guest memory that is not sent (x-ignore-shared) ---- */
+
+/*
+ * For each of ram_blocks, in order, the path of the file that is its memory and can be opened by
+ * that path again; NULL where there is none, as for a memfd.
+ */
+GPtrArray *ram_files(void);
+/* Of samples of what those files hold; 0: @files is NULL.  Everything stands still. */
+uint32_t ram_files_sum(const GPtrArray *files);
 
 /* ---- ram.c: guest memory ---- */
 
-typedef struct RAMStats { /* as query-migrate names them; atomic */
-    uint64_t duplicate, normal, dirty_sync_count, dirty_pages_rate, total;
-    uint64_t remaining; /* bytes */
+typedef struct RAMStats { /* as query-migrate names them */
+    _Atomic uint64_t duplicate, normal, dirty_sync_count, dirty_pages_rate, total;
+    _Atomic uint64_t remaining; /* bytes */
 } RAMStats;
 
 extern RAMStats ram_stats;
 
-/* Locked: all of it counts as dirty, and its writers are watched. */
-bool ram_save_setup(GError **errp);
+/*
+ * Locked: all of it counts as dirty, but for what stays in its files, and its writers are watched;
+ * not if @still: there are none any more.
+ */
+bool ram_save_setup(bool still, GError **errp);
+/* What stays in its files; NULL: nothing was looked for.  Borrowed. */
+const GPtrArray *ram_save_files(void);
 /* Locked: learns what was written since. */
 void ram_save_sync(void);
 /*
@@ -143,7 +169,8 @@ bool ram_save_pass(Stream **streams, unsigned n, bool (*stop)(void *opaque), voi
 void ram_save_cleanup(void);
 
 typedef struct RAMLoad RAMLoad;
-RAMLoad *ram_load_new(void);
+/* @files, which it borrows, as of the source. */
+RAMLoad *ram_load_new(const GPtrArray *files);
 void ram_load_free(RAMLoad *l);
 /* The record that stream_next() has begun; any thread, several at a time. */
 bool ram_load(RAMLoad *l, Stream *s, GError **errp);

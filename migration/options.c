@@ -21,6 +21,7 @@ static const char *const capability_names[MIG_CAP__MAX] = {
     [MIG_CAP_PAUSE_BEFORE_SWITCHOVER] = "pause-before-switchover",
     [MIG_CAP_MULTIFD] = "multifd",
     [MIG_CAP_SWITCHOVER_ACK] = "switchover-ack",
+    [MIG_CAP_IGNORE_SHARED] = "x-ignore-shared",
 };
 
 static const struct {
@@ -34,7 +35,6 @@ static const struct {
     { "dirty-bitmaps", "there are no block devices of this program's own" },
     { "postcopy-blocktime", "there is no postcopy" },
     { "late-block-activate", "there are no block devices of this program's own" },
-    { "x-ignore-shared", "all guest memory is sent; mode=cpr-transfer and cpr-exec keep it" },
     { "validate-uuid", "the machine's UUID is not part of the stream" },
     { "background-snapshot", "a passed-through device writes to memory without faults" },
     { "zero-copy-send", "the kernel copies what is sent" },

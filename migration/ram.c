@@ -9,6 +9,8 @@
  * RECORD_RAM:  RAMHeader; RAMRun, each some pages in a row that are all zero or all in the data;
  *              the data
  *
+ * With x-ignore-shared a block whose file the destination opens, too, has nothing to send.
+ *
  * Destination: pages go from the channel to where they belong.  Zeroes are written only where
  * something else is or may be: memory of our own that nobody has touched stays untouched.
  */
@@ -48,12 +50,9 @@ typedef struct SavedBlock {
 
 RAMStats ram_stats;
 
-static GArray *saved; /* SavedBlock; NULL: no migration */
-
-static uint64_t count(uint64_t *stat, int64_t by)
-{
-    return __atomic_add_fetch(stat, by, __ATOMIC_RELAXED);
-}
+static GArray *saved;    /* SavedBlock; NULL: no migration */
+static GPtrArray *files; /* see ram_save_files() */
+static bool watched;     /* its writers are */
 
 /* ---- what is to be sent ---- */
 
@@ -63,6 +62,7 @@ static void free_saved(void)
         g_free(g_array_index(saved, SavedBlock, i).todo);
     }
     g_clear_pointer(&saved, g_array_unref);
+    g_clear_pointer(&files, g_ptr_array_unref);
 }
 
 static void set_all(SavedBlock *b)
@@ -73,21 +73,30 @@ static void set_all(SavedBlock *b)
     }
 }
 
-bool ram_save_setup(GError **errp)
+const GPtrArray *ram_save_files(void)
+{
+    return files;
+}
+
+bool ram_save_setup(bool still, GError **errp)
 {
     unsigned index = 0;
 
     ram_stats = (RAMStats) { 0 };
     saved = g_array_new(FALSE, TRUE, sizeof(SavedBlock));
-    for (RAMBlock *block = ram_blocks; block; block = block->next) {
+    files = migration_capability(MIG_CAP_IGNORE_SHARED) ? ram_files() : NULL;
+    for (RAMBlock *block = ram_blocks; block; block = block->next, index++) {
         SavedBlock b = {
             .block = block,
-            .index = index++,
+            .index = index,
             .pages = block->size / PAGE,
             .words = (block->size / PAGE + 63) / 64,
             .holes = block->fd >= 0 && block->shared,
         };
 
+        if (files && files->pdata[index]) {
+            continue;
+        }
         b.todo = g_try_new(uint64_t, b.words);
         if (!b.todo) {
             free_saved();
@@ -98,7 +107,8 @@ bool ram_save_setup(GError **errp)
         g_array_append_val(saved, b);
     }
     ram_stats.remaining = ram_stats.total;
-    if (!migration_dirty_start(errp)) {
+    watched = !still && migration_dirty_start(errp);
+    if (!still && !watched) {
         free_saved();
         return false;
     }
@@ -108,7 +118,9 @@ bool ram_save_setup(GError **errp)
 void ram_save_cleanup(void)
 {
     if (saved) {
-        migration_dirty_stop();
+        if (watched) {
+            migration_dirty_stop();
+        }
         free_saved();
     }
 }
@@ -130,11 +142,14 @@ static uint64_t merge(SavedBlock *b)
 
 void ram_save_sync(void)
 {
+    if (!watched) {
+        return;
+    }
     migration_dirty_sync();
     for (guint i = 0; i < saved->len; i++) {
-        count(&ram_stats.remaining, merge(&g_array_index(saved, SavedBlock, i)) * PAGE);
+        ram_stats.remaining += merge(&g_array_index(saved, SavedBlock, i)) * PAGE;
     }
-    count(&ram_stats.dirty_sync_count, 1);
+    ram_stats.dirty_sync_count++;
 }
 
 /* ---- one sender ---- */
@@ -173,9 +188,9 @@ static bool flush(Sender *s, GError **errp)
     migration_rate_limit(sizeof(RAMHeader) + runs + s->data_pages * PAGE);
     ok = stream_send(s->stream, RECORD_RAM, 0, head, sizeof(RAMHeader) + runs, s->data,
                      s->data_pages * PAGE, errp);
-    count(&ram_stats.normal, s->data_pages);
-    count(&ram_stats.duplicate, s->done - s->data_pages);
-    count(&ram_stats.remaining, -(int64_t)(s->done * PAGE));
+    ram_stats.normal += s->data_pages;
+    ram_stats.duplicate += s->done - s->data_pages;
+    ram_stats.remaining -= s->done * PAGE;
     s->header.runs = s->data_pages = s->done = 0;
     return ok;
 }
@@ -296,7 +311,7 @@ static void *sender(void *opaque)
     SavedBlock *b;
 
     while (!pass->stop(pass->opaque) && (b = take_chunk(pass, &first, &n, bits))) {
-        if (accel->dirty_clear) {
+        if (watched && accel->dirty_clear) {
             accel->dirty_clear(b->block, first, n, bits);
         }
         if (!send_chunk(s, b, first, n, bits, &err)) {
@@ -366,6 +381,7 @@ bool ram_save_pass(Stream **streams, unsigned n, bool (*stop)(void *opaque), voi
 typedef struct LoadedBlock {
     RAMBlock *block;
     uint64_t pages;
+    bool kept;         /* in its file: nothing may come */
     uint64_t *touched; /* pages that hold something; NULL: all may */
 } LoadedBlock;
 
@@ -382,15 +398,17 @@ static bool is_empty(const RAMBlock *block)
     return data < 0 ? errno == ENXIO : (uint64_t)data >= block->fd_offset + block->size;
 }
 
-RAMLoad *ram_load_new(void)
+RAMLoad *ram_load_new(const GPtrArray *theirs)
 {
     RAMLoad *l = g_new0(RAMLoad, 1);
+    guint n = 0;
 
     l->blocks = g_array_new(FALSE, TRUE, sizeof(LoadedBlock));
-    for (RAMBlock *block = ram_blocks; block; block = block->next) {
+    for (RAMBlock *block = ram_blocks; block; block = block->next, n++) {
         LoadedBlock b = { .block = block, .pages = block->size / PAGE };
 
-        if (is_empty(block)) {
+        b.kept = theirs && theirs->pdata[n];
+        if (!b.kept && is_empty(block)) {
             b.touched = g_try_new0(uint64_t, (b.pages + 63) / 64);
         }
         g_array_append_val(l->blocks, b);
@@ -410,6 +428,12 @@ void ram_load_free(RAMLoad *l)
 }
 
 /* Records of several channels may share a word of the bitmap. */
+static bool is_touched(const LoadedBlock *b, uint64_t page)
+{
+    return !b->touched ||
+           __atomic_load_n(&b->touched[page / 64], __ATOMIC_RELAXED) >> (page % 64) & 1;
+}
+
 static void touch(LoadedBlock *b, uint64_t first, uint64_t n)
 {
     for (uint64_t page = first; b->touched && page < first + n; page++) {
@@ -422,10 +446,7 @@ static void clear_pages(LoadedBlock *b, uint64_t first, uint64_t n)
     for (uint64_t page = first; page < first + n; page++) {
         uint8_t *host = (uint8_t *)b->block->host + page * PAGE;
 
-        if (b->touched && !(b->touched[page / 64] >> (page % 64) & 1)) {
-            continue;
-        }
-        if (!is_zero(host)) {
+        if (is_touched(b, page) && !is_zero(host)) {
             memset(host, 0, PAGE);
         }
     }
@@ -463,6 +484,10 @@ bool ram_load(RAMLoad *l, Stream *s, GError **errp)
         return error_set(errp, "bad record of RAM: block %u, %u runs", header.block, header.runs);
     }
     b = &g_array_index(l->blocks, LoadedBlock, header.block);
+    if (b->kept) {
+        return error_set(errp, "a record of RAM block '%s', which stays in its file",
+                         b->block->idstr);
+    }
     if (!stream_read(s, runs, header.runs * sizeof(RAMRun), errp)) {
         return false;
     }

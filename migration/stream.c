@@ -69,7 +69,7 @@ bool stream_send(Stream *s, RecordType type, unsigned section, const void *head,
     if (!ok) {
         g_atomic_int_set(&s->broken, 1);
     }
-    __atomic_fetch_add(&s->sent, sizeof(r) + head_len + len, __ATOMIC_RELAXED);
+    s->sent += sizeof(r) + head_len + len;
     return ok;
 }
 

@@ -13,7 +13,7 @@
 #include "migration/channel.h"
 #include "migration/migration.h"
 
-#define STREAM_VERSION 1
+#define STREAM_VERSION 2
 #define STREAM_MAGIC   0x54434456u /* "VDCT" */
 /* Of a payload, so that a reader's buffer is bounded. */
 #define RECORD_MAX ((size_t)4 << 20)
@@ -48,8 +48,8 @@ typedef struct Stream {
     MigrationChannel *channel;
     GMutex lock; /* of whoever writes; a leaf */
     XXH64_state_t *sent_sum;
-    uint64_t sent; /* bytes; atomic */
-    gint broken;   /* atomic: something could not be sent */
+    _Atomic uint64_t sent; /* bytes */
+    gint broken;           /* atomic: something could not be sent */
     /* the record that is being read */
     Record record;
     uint32_t left;

@@ -31,7 +31,8 @@ static bool may_change(const char *command, GError **errp)
     if (run_state_is_given_away()) {
         return error_set(errp, "another process has the VM, since the live update");
     }
-    return !migration_is_running() || error_set(errp, "%s not allowed while migrating", command);
+    return !(migration_is_running() || migration_is_receiving()) ||
+           error_set(errp, "%s not allowed while migrating", command);
 }
 
 /* To the machine that is there every device comes later, whether it runs yet or not. */

@@ -3,6 +3,7 @@
 #include "monitor/command.h"
 
 #include "core/object.h"
+#include "migration/control.h"
 #include "monitor/property.h"
 #include "util/error.h"
 
@@ -14,7 +15,13 @@ static JsonNode *object_add(JsonObject *args, GError **errp)
 
 static JsonNode *object_del(JsonObject *args, GError **errp)
 {
-    user_object_del(json_object_get_string_member(args, "id"), errp);
+    const char *id = json_object_get_string_member(args, "id");
+
+    if (migration_needs_object(id)) {
+        error_set(errp, "object '%s' is in use, can not be deleted: a migration is under way", id);
+    } else {
+        user_object_del(id, errp);
+    }
     return NULL;
 }
 

@@ -11,6 +11,9 @@
 #include "hw/vfio/container.h"
 
 #include <errno.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "migration/cpr.h"
 #include "util/error.h"
@@ -217,10 +220,26 @@ static IOVARange *iova_ranges(VFIOContainer *c, size_t *n, uint64_t *alignment, 
     return iommufd_ioas_iova_ranges(of(c)->be, of(c)->ioas_id, n, alignment, errp);
 }
 
+/*
+ * The kernel takes files that are nothing but memory, of tmpfs (memfds are) and hugetlbfs, and
+ * dma-bufs; what a DAX device or another file has is reached by where it is mapped.
+ */
+static bool is_taken(int fd)
+{
+    struct stat st;
+    struct statfs fs;
+
+    if (fstat(fd, &st)) {
+        return true; /* the kernel says what is wrong */
+    }
+    return !S_ISCHR(st.st_mode) && (!S_ISREG(st.st_mode) || fstatfs(fd, &fs) ||
+                                    fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC);
+}
+
 static bool map(VFIOContainer *c, uint64_t iova, uint64_t length, void *host, int fd,
                 uint64_t start, bool readonly, GError **errp)
 {
-    if (!iommufd_has(of(c)->be, IOMMU_IOAS_MAP_FILE)) {
+    if (!iommufd_has(of(c)->be, IOMMU_IOAS_MAP_FILE) || (fd >= 0 && !is_taken(fd))) {
         fd = -1;
     }
     return fd < 0 ? iommufd_ioas_map(of(c)->be, of(c)->ioas_id, iova, length, host, readonly, errp)

@@ -12,7 +12,9 @@
 #include "util/hostcalls.h"
 #include "util/trace.h"
 
-#define BLOCKED (1u << MIG_MODE_NORMAL) /* the other modes leave the devices where they are */
+/* The other modes leave the devices where they are. */
+#define NORMAL (1u << MIG_MODE_NORMAL)
+#define REBOOT (1u << MIG_MODE_CPR_REBOOT)
 
 static guint users;          /* devices that can be migrated */
 static unsigned p2p_blocker; /* for several, of which one has no P2P */
@@ -92,28 +94,30 @@ static bool want_precopy_v2(VFIOMigration *m, GError **errp)
            error_set_errno(errp, errno, "VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 failed");
 }
 
-static bool has_dirty_tracking(VFIOMigration *m, int enable, GError **errp)
+/* Of no matter for a VM that stands still before anything is sent. */
+static void check_dirty_tracking(VFIOMigration *m, int enable)
 {
     if (vfio_device_dirty_source(m->dev) != VFIO_DIRTY_UNKNOWN) {
-        return true;
+        return;
     }
     if (enable == ON_OFF_AUTO_ON) {
         warn_report("vfio %s: nobody knows which memory it writes: all of the guest's is sent "
                     "while the VM stands still",
                     m->dev->name);
-        return true;
+        return;
     }
-    return error_set(errp, "neither it nor the host's IOMMU tracks which memory it writes "
-                           "(enable-migration=on does without)");
+    m->blockers[0] = migration_block(NORMAL,
+                                     "vfio %s: neither it nor the host's IOMMU tracks which memory "
+                                     "it writes (enable-migration=on does without)",
+                                     m->dev->name);
 }
 
-static bool can_migrate(VFIOMigration *m, int enable, GError **errp)
+static bool has_state(VFIOMigration *m, int enable, GError **errp)
 {
     if (enable == ON_OFF_AUTO_OFF) {
         return error_set(errp, "enable-migration=off");
     }
-    return get_flags(m, errp) && want_precopy_v2(m, errp) && vfio_migration_refresh(m, errp) &&
-           has_dirty_tracking(m, enable, errp);
+    return get_flags(m, errp) && want_precopy_v2(m, errp) && vfio_migration_refresh(m, errp);
 }
 
 /* ---- several devices ---- */
@@ -142,7 +146,7 @@ static void update_p2p_blocker(void)
     const VFIODevice *dev = find_without_p2p();
 
     if (dev && !p2p_blocker) {
-        p2p_blocker = migration_block(BLOCKED, "vfio %s: %s", dev->name, p2p_reason);
+        p2p_blocker = migration_block(NORMAL | REBOOT, "vfio %s: %s", dev->name, p2p_reason);
     } else if (!dev && p2p_blocker) {
         migration_unblock(p2p_blocker);
         p2p_blocker = 0;
@@ -150,6 +154,16 @@ static void update_p2p_blocker(void)
 }
 
 /* ---- life ---- */
+
+/* A reboot would do without its state if its driver in the guest had let go of it (S3). */
+static void block(VFIOMigration *m, const char *why)
+{
+    m->blockers[0] = migration_block(NORMAL, "vfio %s: %s", m->dev->name, why);
+    m->blockers[1] = migration_block(REBOOT,
+                                     "vfio %s: %s; without its state cpr-reboot needs a guest in "
+                                     "run state suspended, which this machine does not have",
+                                     m->dev->name, why);
+}
 
 static void take_part(VFIOMigration *m, const char *id)
 {
@@ -178,9 +192,10 @@ bool vfio_migration_init(VFIODevice *dev, const VFIOMigrationConfig *config, GEr
     m->data_fd = -1;
     m->state = VFIO_DEVICE_STATE_RUNNING;
     g_mutex_init(&m->lock);
-    if (can_migrate(m, config->enable, &err)) {
+    if (has_state(m, config->enable, &err)) {
         m->owner = config->events ? config->owner : NULL;
         take_part(m, config->id);
+        check_dirty_tracking(m, config->enable);
         if (config->enable == ON_OFF_AUTO_ON && !p2p_blocker && find_without_p2p()) {
             error_set(&err, "%s", p2p_reason);
         } else {
@@ -188,7 +203,7 @@ bool vfio_migration_init(VFIODevice *dev, const VFIOMigrationConfig *config, GEr
             return true;
         }
     } else if (config->enable != ON_OFF_AUTO_ON) {
-        m->blocker = migration_block(BLOCKED, "vfio %s: %s", dev->name, err->message);
+        block(m, err->message);
         return true;
     }
     g_propagate_prefixed_error(errp, g_steal_pointer(&err), "it cannot be migrated: ");
@@ -200,7 +215,8 @@ void vfio_migration_fini(VFIODevice *dev)
 {
     VFIOMigration *m = dev->migration;
 
-    migration_unblock(m->blocker);
+    migration_unblock(m->blockers[0]);
+    migration_unblock(m->blockers[1]);
     if (m->section) {
         leave(m);
     }

@@ -28,7 +28,7 @@ typedef struct VFIOMigration {
     Device *owner;             /* that events are about; NULL: none are */
     uint64_t flags;            /* VFIO_MIGRATION_* */
     bool precopy_v2;           /* the kernel says when there is initial data again */
-    unsigned blocker;          /* 0: none of its own */
+    unsigned blockers[2];      /* of its own, for mode=normal and cpr-reboot; 0: none */
     MigrationSection *section; /* NULL: it cannot be migrated */
     bool active;               /* from setup or load_setup to cleanup; machine lock */
     GMutex lock;               /* for the rest; nothing is taken while it is held */

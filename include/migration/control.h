@@ -20,6 +20,8 @@ void migration_cancel(void);
 bool migration_continue(const char *state, GError **errp);
 /* query-migrate's answer. */
 JsonObject *migration_query(void);
+/* Each channel that is still to come looks for the object of this id (tls-creds). */
+bool migration_needs_object(const char *id);
 
 /*
  * -incoming @spec: "defer", a URI, or a channel in JSON; may be given several times.  The machine

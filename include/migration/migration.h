@@ -2,7 +2,7 @@
 /*
  * Live migration, as a device sees it: what it registers when its state is too large, or changes too
  * long, for a vmstate; who blocks migration, and who knows of dirty pages.  The core owns phases and
- * time (migration/migration.c); a user drives it by QMP (migration/qmp.h).
+ * time (migration/migration.c); a user drives it by QMP (migration/control.h).
  *
  * Source:       setup, then iterate in turns while the VM runs; the VM stops (notifiers of
  *               core/runstate.h: RUN_STATE_FINISH_MIGRATE); complete; cleanup
@@ -111,6 +111,8 @@ void migration_dirty_source_del(const MigrationDirtySource *source);
 
 /* A migration of ours is under way, as source: devices may neither come nor go.  Locked. */
 bool migration_is_running(void);
+/* The same as destination: the source has come, and its machine is compared with ours.  Locked. */
+bool migration_is_receiving(void);
 /* -incoming: this process waits for the state of another; nothing may be reset or loaded. */
 bool migration_is_incoming(void);
 /* Of the migration that is under way or was configured last. */

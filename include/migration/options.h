@@ -23,6 +23,7 @@ typedef enum {
     MIG_CAP_PAUSE_BEFORE_SWITCHOVER,
     MIG_CAP_MULTIFD,
     MIG_CAP_SWITCHOVER_ACK,
+    MIG_CAP_IGNORE_SHARED,
     MIG_CAP__MAX,
 } MigCapability;
 

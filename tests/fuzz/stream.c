@@ -65,7 +65,7 @@ static void put_beginning(GByteArray *out)
 {
     const Hello hello = { .version = STREAM_VERSION };
     GPtrArray *sections = migration_sections_take();
-    g_autofree char *text = migration_machine_describe(sections);
+    g_autofree char *text = migration_machine_describe(sections, NULL);
 
     migration_sections_release(sections);
     put(out, RECORD_HELLO, 0, &hello, sizeof(hello));

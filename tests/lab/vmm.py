@@ -26,7 +26,7 @@ def fail(*words):
 
 
 def hung(name):
-    """Guests of the lab's emulated SVM stand still now and then: the check tries once more."""
+    """The check tries once more."""
     say(f"HUNG: nothing is heard of the guest of {name} any more")
     sys.exit(124)
 

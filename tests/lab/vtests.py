@@ -77,6 +77,8 @@ class Guest(VMM):
             if bad or self.process.poll() is not None:
                 self.trouble("its devices are not in order:", bad[:1])
             if time.monotonic() > max(began, self.lines[-1][0] if self.lines else 0) + seconds:
+                if self.status() != "running":
+                    self.trouble("is", self.status())
                 hung(self.name)
             time.sleep(0.02)
         for i, n in enumerate(self.devices[:self.checked]):

@@ -102,6 +102,25 @@ def test_tls():
         arrived(source, destination)
 
 
+def test_credentials_in_use():
+    """They stay while a channel may still come that needs them, on either side, and may go then."""
+    source, destination = tls_pair()
+    uri = f"unix:{path('in-use')}"
+    destination.ask("migrate-incoming", uri=uri)
+    source.ask("migrate-set-capabilities",
+               capabilities=[{"capability": "pause-before-switchover", "state": True}])
+    source.ask("migrate", uri=uri)
+    wait_status(source, "pre-switchover")
+    for vm in source, destination:
+        refused(vm, "object 'tls' is in use, can not be deleted", "object-del", id="tls")
+    source.ask("migrate-continue", state="pre-switchover")
+    wait_status(source, "completed")
+    wait_status(destination, "completed")
+    for vm in source, destination:
+        vm.ask("object-del", id="tls")
+    arrived(source, destination)
+
+
 def test_tls_other_host():
     source, destination = tls_pair()
     source.ask("migrate-set-parameters", **{"tls-hostname": "elsewhere.example"})
@@ -147,7 +166,7 @@ def test_fd():
 
 
 def test_refused():
-    """What a migration goes by stays as it is while it runs; limits may change."""
+    """What a migration goes by and the machine stay as they are meanwhile; limits may change."""
     source, destination = start(), start("-incoming", f"unix:{path('refused')}")
     source.write(0x5000, 0xC0FFEE)
     source.ask("migrate-set-capabilities",
@@ -158,6 +177,12 @@ def test_refused():
             "migrate-set-parameters", **{"tls-creds": "tls"})
     refused(source, "There's a migration process in progress", "migrate-set-capabilities",
             capabilities=[{"capability": "multifd", "state": True}])
+    wait_status(destination, "active")
+    for vm in source, destination:
+        refused(vm, "device_add not allowed while migrating", "device_add",
+                driver="pcie-root-port", id="late")
+        refused(vm, "device_del not allowed while migrating", "device_del", id="late")
+        refused(vm, "object 'pc.ram' is in use", "object-del", id="pc.ram")
     source.ask("migrate-set-parameters", **{"downtime-limit": 77, "max-bandwidth": 0})
     expect("limit", source.ask("query-migrate-parameters")["downtime-limit"], 77)
     source.ask("migrate-continue", state="pre-switchover")

@@ -144,16 +144,19 @@ def test_there_and_back():
 
 
 def test_multifd():
-    source, destination = (start(*ROOT_PORT, *more) for more in ([], ["-incoming", "defer"]))
-    fill(source)
-    for vm in source, destination:
-        vm.ask("migrate-set-capabilities",
-               capabilities=[{"capability": "multifd", "state": True}])
-        vm.ask("migrate-set-parameters", multifd_channels=3)
+    """The destination's channels are those that it has been told of when the source comes."""
     uri = f"unix:{path('multifd')}"
-    destination.ask("migrate-incoming", uri=uri)
-    done(source, destination, migrate(source, uri))
-    finish(source, destination)
+    for incoming in "defer", uri:
+        source, destination = (start(*ROOT_PORT, *more) for more in ([], ["-incoming", incoming]))
+        fill(source)
+        for vm in source, destination:
+            vm.ask("migrate-set-capabilities",
+                   capabilities=[{"capability": "multifd", "state": True}])
+            vm.ask("migrate-set-parameters", multifd_channels=3)
+        if incoming == "defer":
+            destination.ask("migrate-incoming", uri=uri)
+        done(source, destination, migrate(source, uri))
+        finish(source, destination)
 
 
 def test_stopped():

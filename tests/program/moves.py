@@ -5,6 +5,7 @@ kernel: the device's content, its registers and its interrupts, and where it is 
 
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -27,7 +28,7 @@ def start(minor, *args, more="", count=1, kind="mover"):
     devices = tuple((kind, minor + i, 0) for i in range(count))
     cards = [word for i in range(count)
              for word in card(f"d{i}", minor + i, f",addr={SLOT + i}.0,migration-events=on{more}")]
-    vm = VM(program, devices, [*IOMMUFD, *cards, *args])
+    vm = VM(program, devices, ["-smp", "2", *IOMMUFD, *cards, *args])
     vm.greet()
     return vm
 
@@ -139,6 +140,41 @@ def test_fails():
     expect("migrate", wait_status(source, "completed", "failed")["status"], "completed")
     wait_status(destination, "completed")
     expect("content", content(destination), content(source))
+
+
+def test_reboot():
+    """Saved while all stands still, and gone on with later; memory stays in its file."""
+    memory = ["-machine", "q35,memory-backend=m", "-object",
+              f"memory-backend-file,id=m,size=16M,share=on,mem-path={folder.name}/ram"]
+    saved = f"file:{folder.name}/saved"
+    source = start(7, *memory)
+    enable_msix(source, 0, SLOT)
+    interrupted(source)
+    source.ask("migrate-set-capabilities",
+               capabilities=[{"capability": "x-ignore-shared", "state": True}])
+    source.ask("migrate-set-parameters", mode="cpr-reboot")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{folder.name}/deaf")
+        server.listen(1)
+        source.ask("migrate", uri=f"unix:{folder.name}/deaf")
+        source.wait_event("STOP")
+        server.accept()[0].close()
+    expect("closed", wait_status(source, "completed", "failed")["status"], "failed")
+    expect("closed", states(source)[-2:], ["running-p2p", "running"])
+    interrupted(source)
+    source.ask("migrate", uri=saved)
+    info = wait_status(source, "completed", "failed")
+    expect("migrate", info["status"], "completed")
+    expect("RAM", info["ram"]["normal"] + info["ram"]["duplicate"], 0)
+    expect("source", states(source), ["running-p2p", "stop", "stop-copy", "stop"])
+    print(info["vfio"]["transferred"], "bytes of the device's, a stream of",
+          os.stat(f"{folder.name}/saved").st_size)
+    left = content(source)
+    destination = start(8, *memory, "-incoming", saved)
+    expect("migrate", wait_status(destination, "completed", "failed")["status"], "completed")
+    expect("destination", states(destination), ["resuming", "stop", "running-p2p", "running"])
+    interrupted(destination)
+    expect("content", content(destination), left)
 
 
 def test_blocked():

@@ -17,6 +17,7 @@ DEFINE_REAL(g_mutex_lock);
 DEFINE_REAL(g_mutex_trylock);
 DEFINE_REAL(g_mutex_unlock);
 DEFINE_REAL(g_cond_wait);
+DEFINE_REAL(g_cond_wait_until);
 
 static void *real(void **where, const char *name)
 {
@@ -61,4 +62,16 @@ void g_cond_wait(GCond *cond, GMutex *mutex)
     REAL(g_cond_wait)(cond, mutex);
     __tsan_mutex_pre_lock(mutex, __tsan_mutex_linker_init);
     __tsan_mutex_post_lock(mutex, __tsan_mutex_linker_init, 0);
+}
+
+gboolean g_cond_wait_until(GCond *cond, GMutex *mutex, gint64 end)
+{
+    gboolean woken;
+
+    __tsan_mutex_pre_unlock(mutex, 0);
+    __tsan_mutex_post_unlock(mutex, 0);
+    woken = REAL(g_cond_wait_until)(cond, mutex, end);
+    __tsan_mutex_pre_lock(mutex, __tsan_mutex_linker_init);
+    __tsan_mutex_post_lock(mutex, __tsan_mutex_linker_init, 0);
+    return woken;
 }

@@ -17,6 +17,7 @@ struct MigrationSection {
 
 GArray *sent_pieces;
 GHashTable *blockers;
+static GHashTable *reboot_blockers; /* the same numbers; those of mode=cpr-reboot */
 GPtrArray *dirty_sources;
 unsigned requests, acks, fail_sending;
 bool is_running;
@@ -87,18 +88,29 @@ void WRAP(migration_switchover_ack)(MigrationSection *s)
 
 unsigned WRAP(migration_block)(unsigned modes, const char *fmt, ...)
 {
+    g_autofree char *text = NULL;
     va_list ap;
 
-    g_assert_cmpuint(modes, ==, 1U << MIG_MODE_NORMAL);
+    g_assert_cmpuint(modes & ~(1U << MIG_MODE_NORMAL | 1U << MIG_MODE_CPR_REBOOT), ==, 0);
     va_start(ap, fmt);
-    g_hash_table_insert(blockers, GUINT_TO_POINTER(++last_blocker), g_strdup_vprintf(fmt, ap));
+    text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
+    last_blocker++;
+    if (modes & 1U << MIG_MODE_NORMAL) {
+        g_hash_table_insert(blockers, GUINT_TO_POINTER(last_blocker), g_strdup(text));
+    }
+    if (modes & 1U << MIG_MODE_CPR_REBOOT) {
+        g_hash_table_insert(reboot_blockers, GUINT_TO_POINTER(last_blocker), g_strdup(text));
+    }
     return last_blocker;
 }
 
 void WRAP(migration_unblock)(unsigned number)
 {
-    g_assert_true(!number || g_hash_table_remove(blockers, GUINT_TO_POINTER(number)));
+    bool normal = g_hash_table_remove(blockers, GUINT_TO_POINTER(number));
+
+    g_assert_true(g_hash_table_remove(reboot_blockers, GUINT_TO_POINTER(number)) || normal ||
+                  !number);
 }
 
 void WRAP(migration_dirty_source_add)(const MigrationDirtySource *source)
@@ -137,6 +149,7 @@ void migration_fixture_begin(void)
     sent_pieces = g_array_new(FALSE, FALSE, sizeof(Sent));
     g_array_set_clear_func(sent_pieces, clear_piece);
     blockers = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+    reboot_blockers = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     dirty_sources = g_ptr_array_new();
 }
 
@@ -145,9 +158,11 @@ void migration_fixture_end(void)
     g_assert_null(migration_error);
     g_assert_cmpuint(sections, ==, 0);
     g_assert_cmpuint(g_hash_table_size(blockers), ==, 0);
+    g_assert_cmpuint(g_hash_table_size(reboot_blockers), ==, 0);
     g_assert_cmpuint(dirty_sources->len, ==, 0);
     g_array_unref(sent_pieces);
     g_hash_table_unref(blockers);
+    g_hash_table_unref(reboot_blockers);
     g_ptr_array_unref(dirty_sources);
 }
 
@@ -156,16 +171,26 @@ void forget_pieces(void)
     g_array_set_size(sent_pieces, 0);
 }
 
-const char *blocker(void)
+static const char *only_one(GHashTable *table)
 {
     GHashTableIter iter;
     gpointer text = NULL;
 
-    g_hash_table_iter_init(&iter, blockers);
-    if (g_hash_table_size(blockers) == 1) {
+    g_hash_table_iter_init(&iter, table);
+    if (g_hash_table_size(table) == 1) {
         g_hash_table_iter_next(&iter, NULL, &text);
     }
     return text;
+}
+
+const char *blocker(void)
+{
+    return only_one(blockers);
+}
+
+const char *reboot_blocker(void)
+{
+    return only_one(reboot_blockers);
 }
 
 char *take_migration_error(void)

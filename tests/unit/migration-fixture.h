@@ -26,8 +26,9 @@ void migration_fixture_begin(void);
 /* Nothing is registered any more. */
 void migration_fixture_end(void);
 void forget_pieces(void);
-/* The one blocker there is; NULL: none, or several. */
+/* The one blocker there is of mode=normal, of cpr-reboot; NULL: none, or several. */
 const char *blocker(void);
+const char *reboot_blocker(void);
 /* Takes the error, which must be there. */
 char *take_migration_error(void);
 

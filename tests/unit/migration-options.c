@@ -41,6 +41,9 @@ static void test_capabilities(void)
     set_capabilities("[" CAP("events", "true") "," CAP("multifd", "true") "]", NULL);
     g_assert_true(migration_capability(MIG_CAP_EVENTS));
     g_assert_true(migration_capability(MIG_CAP_MULTIFD));
+    set_capabilities("[" CAP("x-ignore-shared", "true") "]", NULL);
+    g_assert_true(migration_capability(MIG_CAP_IGNORE_SHARED));
+    set_capabilities("[" CAP("x-ignore-shared", "false") "]", NULL);
     /* All or nothing. */
     set_capabilities("[" CAP("multifd", "false") "," CAP("nonsense", "true") "]",
                      "Parameter 'capability' does not accept value 'nonsense'");
@@ -61,7 +64,6 @@ static void test_no_capabilities(void)
         "dirty-bitmaps",
         "postcopy-blocktime",
         "late-block-activate",
-        "x-ignore-shared",
         "validate-uuid",
         "background-snapshot",
         "postcopy-preempt",

@@ -212,6 +212,8 @@ static void assert_blocked(const char *why)
     g_test_message("%s", blocker());
     g_assert_nonnull(strstr(blocker(), why));
     g_assert_true(g_str_has_prefix(blocker(), "vfio 0000:02:00.0: "));
+    g_assert_true(g_str_has_prefix(reboot_blocker(), blocker()));
+    g_assert_nonnull(strstr(reboot_blocker(), "run state suspended"));
     g_assert_cmpuint(dirty_sources->len, ==, 0);
     vm_stop(RUN_STATE_PAUSED);
     vm_start();
@@ -219,6 +221,7 @@ static void assert_blocked(const char *why)
     assert_history(0, "");
     unplug_nth(0);
     g_assert_null(blocker());
+    g_assert_null(reboot_blocker());
 }
 
 static void assert_refused(const char *why)
@@ -249,7 +252,13 @@ static void test_blockers(void)
     assert_either("VFIO_MIGRATION_STOP_COPY");
     sims[0]->mig.flags = ALL;
     sims[0]->logs_dma = false;
-    assert_blocked("tracks which memory it writes");
+    g_assert_true(mig_plug_with(0, "", &err)); /* of no matter where it is stopped before */
+    g_assert_nonnull(strstr(blocker(), "vfio 0000:02:00.0: neither it nor the host's IOMMU tracks "
+                                       "which memory it writes"));
+    g_assert_null(reboot_blocker());
+    g_assert_cmpuint(dirty_sources->len, ==, 1);
+    unplug_nth(0);
+    g_assert_null(blocker());
     g_assert_true(mig_plug_with(0, ",enable-migration=on", &err)); /* a warning */
     g_assert_null(blocker());
     unplug_nth(0);
@@ -281,6 +290,7 @@ static void test_blocked_p2p(void)
     g_assert_null(blocker());
     g_assert_true(mig_plug_with(0, "", NULL));
     g_assert_nonnull(strstr(blocker(), "vfio 0000:03:00.0: of several devices each must"));
+    g_assert_cmpstr(reboot_blocker(), ==, blocker());
     g_assert_cmpuint(dirty_sources->len, ==, 1);
     g_assert_true(mig_plug_with(2, "", NULL));
     g_assert_nonnull(blocker());

@@ -64,6 +64,33 @@ static void test_order(void)
     teardown(NULL);
 }
 
+/* What is no file of memory alone is mapped by its address. */
+static void test_not_by_file(void)
+{
+    g_autoptr(JsonObject) opts = keyval_parse(
+        "memory-backend-file,id=z,size=1M,share=on,mem-path=/dev/zero", "qom-type", NULL, NULL);
+    g_autofree char *log = NULL;
+    g_autoptr(GError) err = NULL;
+    MemoryRegion region;
+    PCIDevice *dev;
+
+    setup();
+    g_assert_true(user_object_add(opts, &err));
+    memory_region_init_ram(&region, NULL, "z", &HOST_MEMORY_BACKEND(object_resolve("z"))->block, 0,
+                           MiB);
+    memory_region_add_child(address_space_memory.root, 3 * MiB, &region, 0);
+    dev = plug("", &err);
+    g_assert_no_error(err);
+    log = sim_take_log();
+    g_assert_nonnull(strstr(log, "IOMMU_IOAS_MAP_FILE 1 0x100000+0x100000 "));
+    g_assert_nonnull(strstr(log, "IOMMU_IOAS_MAP 1 0x300000+0x100000\n"));
+    device_destroy(DEVICE(dev));
+    memory_region_del_child(address_space_memory.root, &region);
+    memory_region_fini(&region);
+    g_assert_true(user_object_del("z", &err));
+    teardown(NULL);
+}
+
 /* Without peer-to-peer DMA, without knowing of ATS, and where it is not to be migrated, the guest
  * lives. */
 static void test_each_call_fails(void)
@@ -495,6 +522,7 @@ static void test_hostile(void)
 static void add_tests(void)
 {
     g_test_add_func("/vfio/order", test_order);
+    g_test_add_func("/vfio/not-by-file", test_not_by_file);
     g_test_add_func("/vfio/each-call-fails", test_each_call_fails);
     g_test_add_func("/vfio/iova-ranges-beyond-measure", test_iova_ranges_beyond_measure);
     g_test_add_func("/vfio/iova-alignment", test_iova_alignment_that_cannot_be);
