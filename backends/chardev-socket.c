@@ -20,6 +20,7 @@
 #include "backends/chardev-private.h"
 #include "core/fdset.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/keyval.h"
 
 #define BACKLOG        1
@@ -62,15 +63,19 @@ static char *socket_filename(Chardev *chr)
 
 /* ---- clients come and go ---- */
 
-static void set_peer(Chardev *chr, GSocket *peer)
+static void hold_peer(ChardevSocket *s, GSocket *peer)
 {
-    ChardevSocket *s = chr->state;
-    int fd = g_socket_get_fd(peer);
-
     if (s->nodelay) {
         g_socket_set_option(peer, IPPROTO_TCP, TCP_NODELAY, 1, NULL);
     }
     s->peer = peer;
+}
+
+static void set_peer(Chardev *chr, GSocket *peer)
+{
+    int fd = g_socket_get_fd(peer);
+
+    hold_peer(chr->state, peer);
     chardev_connected(chr, fd, fd); /* GIO makes every socket non-blocking */
 }
 
@@ -315,11 +320,22 @@ static GSocket *resolve_and_make(GSocketConnectable *where, bool server, GError 
     }
 }
 
+/* The file at the path is ours to remove. */
+static void own_file(ChardevSocket *s, const char *path)
+{
+    struct stat st;
+
+    if (lstat(path, &st) == 0) {
+        s->path = g_canonicalize_filename(path, NULL);
+        s->dev = st.st_dev;
+        s->ino = st.st_ino;
+    }
+}
+
 static GSocket *open_unix(ChardevSocket *s, const SocketOptions *o, GError **errp)
 {
     g_autoptr(GSocketAddress) address = NULL;
     g_autoptr(GSocket) sock = NULL;
-    struct stat st;
 
     s->is_unix = true;
     s->address = g_strdup_printf("unix:%s", o->path);
@@ -337,24 +353,41 @@ static GSocket *open_unix(ChardevSocket *s, const SocketOptions *o, GError **err
         g_prefix_error(errp, "socket '%s': ", o->path);
         return NULL;
     }
-    if (o->server && lstat(o->path, &st) == 0) {
-        s->path = g_canonicalize_filename(o->path, NULL);
-        s->dev = st.st_dev;
-        s->ino = st.st_ino;
+    if (o->server) {
+        own_file(s, o->path);
     }
     return g_steal_pointer(&sock);
 }
 
+static const char *host_of(const SocketOptions *o)
+{
+    return *o->host ? o->host : o->server ? "0.0.0.0" : "127.0.0.1";
+}
+
+/* Port 0 has become a real one. */
+static guint64 port_of(GSocket *listener, guint64 port)
+{
+    g_autoptr(GSocketAddress) local = g_socket_get_local_address(listener, NULL);
+
+    return G_IS_INET_SOCKET_ADDRESS(local)
+               ? g_inet_socket_address_get_port(G_INET_SOCKET_ADDRESS(local))
+               : port;
+}
+
+static bool parse_port(const char *text, guint64 *port, GError **errp)
+{
+    return g_ascii_string_to_unsigned(text, 10, 0, UINT16_MAX, port, NULL) ||
+           error_set(errp, "'%s' is not a port number", text);
+}
+
 static GSocket *open_tcp(ChardevSocket *s, const SocketOptions *o, GError **errp)
 {
-    const char *host = *o->host ? o->host : o->server ? "0.0.0.0" : "127.0.0.1";
+    const char *host = host_of(o);
     g_autoptr(GSocketConnectable) where = NULL;
     g_autoptr(GSocket) sock = NULL;
-    g_autoptr(GSocketAddress) local = NULL;
     guint64 port;
 
-    if (!g_ascii_string_to_unsigned(o->port, 10, 0, UINT16_MAX, &port, NULL)) {
-        error_set(errp, "'%s' is not a port number", o->port);
+    if (!parse_port(o->port, &port, errp)) {
         return NULL;
     }
     where = g_network_address_new(host, (guint16)port);
@@ -363,28 +396,30 @@ static GSocket *open_tcp(ChardevSocket *s, const SocketOptions *o, GError **errp
         g_prefix_error(errp, "socket '%s:%s': ", o->host, o->port);
         return NULL;
     }
-    if (o->server) { /* port 0 has become a real one */
-        local = g_socket_get_local_address(sock, NULL);
-        if (local) {
-            port = g_inet_socket_address_get_port(G_INET_SOCKET_ADDRESS(local));
-        }
-    }
+    port = o->server ? port_of(sock, port) : port;
     s->address = g_strdup_printf("tcp:%s:%u", host, (unsigned)port);
     return g_steal_pointer(&sock);
+}
+
+static bool is_stream(int fd)
+{
+    int type = 0;
+    socklen_t len = sizeof(type);
+
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
 }
 
 /* GLib closes some of the descriptors that it cannot use, so it only gets what it can. */
 static GSocket *open_fd(ChardevSocket *s, const SocketOptions *o, GError **errp)
 {
-    int fd = fd_take(o->fd, errp), type = 0;
-    socklen_t len = sizeof(type);
+    int fd = fd_take(o->fd, errp);
 
     s->is_unix = true;
     s->address = g_strdup_printf("fd:%s", o->fd);
     if (fd < 0) {
         return NULL;
     }
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) || type != SOCK_STREAM) {
+    if (!is_stream(fd)) {
         fd_give_back(o->fd, fd);
         error_set(errp, "descriptor %s is not a stream socket", o->fd);
         return NULL;
@@ -436,6 +471,118 @@ static void socket_close(Chardev *chr)
     g_free(s);
 }
 
+/* ---- kept by a live update ---- */
+
+static int socket_listener(Chardev *chr)
+{
+    ChardevSocket *s = chr->state;
+
+    return s->listener ? g_socket_get_fd(s->listener) : -1;
+}
+
+static void socket_pause(Chardev *chr)
+{
+    stop_accept(chr->state);
+}
+
+static GSocket *socket_of(int fd, GError **errp)
+{
+    if (!is_stream(fd)) {
+        close(fd);
+        error_set(errp, "what the old process has sent is no stream socket");
+        return NULL;
+    }
+    return g_socket_new_from_fd(fd, errp);
+}
+
+/* Its file is going to be ours to remove, so it must be the one that the options name. */
+static bool is_at(GSocket *listener, const char *path, GError **errp)
+{
+    g_autoptr(GSocketAddress) local = g_socket_get_local_address(listener, NULL);
+    const char *bound = G_IS_UNIX_SOCKET_ADDRESS(local)
+                            ? g_unix_socket_address_get_path(G_UNIX_SOCKET_ADDRESS(local))
+                            : NULL;
+
+    return g_strcmp0(bound, path) == 0 ||
+           error_set(errp, "the old process listens at '%s', not at '%s'", bound ?: "", path);
+}
+
+static bool take_listener(ChardevSocket *s, const SocketOptions *o, int fd, GError **errp)
+{
+    s->listener = socket_of(fd, errp);
+    if (!s->listener || (o->path && !is_at(s->listener, o->path, errp))) {
+        return false;
+    }
+    g_socket_set_blocking(s->listener, FALSE);
+    if (o->path) {
+        own_file(s, o->path);
+    }
+    return true;
+}
+
+static bool socket_take(Chardev *chr, JsonObject *opts, int listener, GError **errp)
+{
+    ChardevSocket *s = g_new0(ChardevSocket, 1);
+    SocketOptions o = { 0 };
+    autofd int fd = listener;
+    guint64 port = 0;
+
+    chr->state = s;
+    if (!read_options(opts, &o, errp) || (o.port && !parse_port(o.port, &port, errp))) {
+        return false;
+    }
+    if (o.server != (fd >= 0)) {
+        return error_set(errp, "the old process has it with server=%s", o.server ? "off" : "on");
+    }
+    s->nodelay = o.nodelay;
+    s->is_unix = !o.host;
+    if (o.server && !take_listener(s, &o, fd_steal(&fd), errp)) {
+        return false;
+    }
+    port = o.server ? port_of(s->listener, port) : port;
+    s->address = o.host ? g_strdup_printf("tcp:%s:%u", host_of(&o), (unsigned)port)
+                        : g_strdup_printf("%s:%s", o.path ? "unix" : "fd", o.path ?: o.fd);
+    return true;
+}
+
+static bool socket_take_peer(Chardev *chr, int fd, GError **errp)
+{
+    GSocket *peer = socket_of(fd, errp);
+
+    if (peer) {
+        hold_peer(chr->state, peer);
+    }
+    return peer;
+}
+
+static void socket_start(Chardev *chr)
+{
+    ChardevSocket *s = chr->state;
+
+    if (s->listener && !s->peer) {
+        wait_for_client(chr, 0);
+    }
+}
+
+static void socket_leave(Chardev *chr)
+{
+    ChardevSocket *s = chr->state;
+
+    stop_accept(s);
+    g_clear_object(&s->peer);
+    g_clear_object(&s->listener);
+    g_clear_pointer(&s->path, g_free);
+}
+
+static const ChardevKeeper socket_keeper = {
+    .listener = socket_listener,
+    .pause = socket_pause,
+    .take = socket_take,
+    .take_peer = socket_take_peer,
+    .start = socket_start,
+    .leave = socket_leave,
+};
+
 const ChardevBackend chardev_socket = {
     .name = "socket",
     .options = CHARDEV_OPTIONS("path", "host", "port", "fd", "server", "wait", "nowait", "nodelay",
@@ -445,4 +592,5 @@ const ChardevBackend chardev_socket = {
     .read = socket_read,
     .peer_gone = socket_peer_gone,
     .filename = socket_filename,
+    .keeper = &socket_keeper,
 };

@@ -94,7 +94,7 @@ static GSource *start_source(int fd, GIOCondition cond, GUnixFDSourceFunc fn, Ch
     return source;
 }
 
-static void send_event(Chardev *chr, ChardevEvent event)
+void chardev_send_event(Chardev *chr, ChardevEvent event)
 {
     if (chr->fe && chr->fe->event) {
         chr->fe->event(chr->opaque, event);
@@ -111,7 +111,7 @@ static void input_ended(Chardev *chr)
         chr->out_fd = -1;
         chr->connected = false;
     }
-    send_event(chr, CHARDEV_CLOSED);
+    chardev_send_event(chr, CHARDEV_CLOSED);
     if (chr->backend->peer_gone) {
         chr->backend->peer_gone(chr);
     }
@@ -141,7 +141,7 @@ static gboolean in_ready(int fd, GIOCondition cond, gpointer opaque)
 
 void chardev_accept_input(Chardev *chr)
 {
-    if (chr->fe && chr->in_fd >= 0 && !chr->in) {
+    if (chr->fe && chr->in_fd >= 0 && !chr->in && !chr->frozen) {
         chr->in = start_source(chr->in_fd, G_IO_IN | G_IO_HUP | G_IO_ERR, in_ready, chr);
     }
 }
@@ -151,7 +151,7 @@ void chardev_connected(Chardev *chr, int in_fd, int out_fd)
     chr->in_fd = in_fd;
     chr->out_fd = out_fd;
     chr->connected = true;
-    send_event(chr, CHARDEV_OPENED);
+    chardev_send_event(chr, CHARDEV_OPENED);
     chardev_accept_input(chr);
 }
 
@@ -160,10 +160,13 @@ bool chardev_attach(Chardev *chr, const ChardevFrontend *fe, void *opaque, GErro
     if (chr->fe) {
         return error_set(errp, "chardev '%s' is already in use", chr->id);
     }
+    if (chr->kept && !fe->load) {
+        return error_set(errp, "chardev '%s': x-cpr=on is for monitors and serial ports", chr->id);
+    }
     chr->fe = fe;
     chr->opaque = opaque;
     if (chr->connected) {
-        send_event(chr, CHARDEV_OPENED);
+        chardev_send_event(chr, CHARDEV_OPENED);
         chardev_accept_input(chr);
     }
     return true;
@@ -177,8 +180,7 @@ void chardev_detach(Chardev *chr)
 
 /* ---- output ---- */
 
-/* Writes what it can of the queue; false when the peer will take no more, ever. */
-static bool write_queue(Chardev *chr)
+bool chardev_write_queue(Chardev *chr)
 {
     ssize_t n = write(chr->out_fd, chr->queue->data, chr->queue->len);
 
@@ -193,7 +195,7 @@ static gboolean out_ready(int fd, GIOCondition cond, gpointer opaque)
 {
     Chardev *chr = opaque;
 
-    if (!write_queue(chr)) {
+    if (!chardev_write_queue(chr)) {
         g_byte_array_set_size(chr->queue, 0);
         if (chr->backend->peer_gone) {
             input_ended(chr);
@@ -208,6 +210,13 @@ static gboolean out_ready(int fd, GIOCondition cond, gpointer opaque)
     return G_SOURCE_REMOVE;
 }
 
+static void wait_for_room(Chardev *chr)
+{
+    if (!chr->out && !chr->frozen) {
+        chr->out = start_source(chr->out_fd, G_IO_OUT | G_IO_HUP | G_IO_ERR, out_ready, chr);
+    }
+}
+
 void chardev_write(Chardev *chr, const void *buf, size_t len)
 {
     const uint8_t *bytes = buf;
@@ -215,7 +224,7 @@ void chardev_write(Chardev *chr, const void *buf, size_t len)
     if (chr->out_fd < 0) {
         return;
     }
-    if (!chr->queue->len) {
+    if (!chr->queue->len && !chr->frozen) {
         ssize_t n = write(chr->out_fd, bytes, len);
 
         if (n == (ssize_t)len) {
@@ -228,8 +237,22 @@ void chardev_write(Chardev *chr, const void *buf, size_t len)
         return;
     }
     g_byte_array_append(chr->queue, bytes, (guint)len);
-    if (!chr->out) {
-        chr->out = start_source(chr->out_fd, G_IO_OUT | G_IO_HUP | G_IO_ERR, out_ready, chr);
+    wait_for_room(chr);
+}
+
+void chardev_pause(Chardev *chr)
+{
+    chr->frozen = true;
+    stop_source(&chr->in);
+    stop_source(&chr->out);
+}
+
+void chardev_resume(Chardev *chr)
+{
+    chr->frozen = false;
+    chardev_accept_input(chr);
+    if (chr->out_fd >= 0 && chr->queue->len) {
+        wait_for_room(chr);
     }
 }
 
@@ -247,7 +270,7 @@ static void flush(Chardev *chr)
 {
     gint64 deadline = g_get_monotonic_time() + FLUSH_MILLIS * 1000;
 
-    while (chr->out_fd >= 0 && chr->queue->len && write_queue(chr)) {
+    while (chr->out_fd >= 0 && chr->queue->len && chardev_write_queue(chr)) {
         struct pollfd pfd = { chr->out_fd, POLLOUT, 0 };
         gint64 left = (deadline - g_get_monotonic_time()) / 1000;
 
@@ -267,6 +290,7 @@ static void chardev_free(gpointer data)
     stop_source(&chr->in);
     stop_source(&chr->out);
     flush(chr);
+    chardev_close_kept(chr);
     chr->backend->close(chr);
     g_byte_array_unref(chr->queue);
     g_free(chr->id);
@@ -290,8 +314,10 @@ Chardev *chardev_new(JsonObject *opts, GError **errp)
     const char *name = NULL, *id = NULL;
     const ChardevBackend *backend;
     g_autoptr(Chardev) chr = NULL;
+    bool keep = false;
 
-    if (!keyval_get_str(opts, "backend", &name, errp) || !keyval_get_str(opts, "id", &id, errp)) {
+    if (!keyval_get_str(opts, "backend", &name, errp) || !keyval_get_str(opts, "id", &id, errp) ||
+        !keyval_get_bool(opts, "x-cpr", &keep, errp)) {
         return NULL;
     }
     if (!name || !id) {
@@ -311,17 +337,18 @@ Chardev *chardev_new(JsonObject *opts, GError **errp)
         error_set(errp, "Chardev with id '%s' already exists", id);
         return NULL;
     }
-    if (!keyval_check_keys(opts, backend->options, errp)) {
+    if (!keyval_check_keys(opts, backend->options, errp) ||
+        !chardev_check_kept(backend, id, keep, errp)) {
         return NULL;
     }
 
     chr = g_new0(Chardev, 1);
     chr->backend = backend;
     chr->id = g_strdup(id);
-    chr->in_fd = chr->out_fd = -1;
+    chr->in_fd = chr->out_fd = chr->taken = -1;
     chr->queue = g_byte_array_new();
     chr->queue_limit = QUEUE_LIMIT;
-    if (!backend->open(chr, opts, errp)) {
+    if (!(keep ? chardev_open_kept : backend->open)(chr, opts, errp)) {
         g_prefix_error(errp, "chardev '%s': ", id);
         return NULL;
     }

@@ -518,7 +518,7 @@ static void cpr_save(void *opaque)
 }
 
 /* What has users they disconnect. */
-static void cpr_release(void *opaque)
+static void cpr_leave(void *opaque)
 {
     IOMMUFDBackend *be = opaque;
 
@@ -527,7 +527,7 @@ static void cpr_release(void *opaque)
     }
 }
 
-static const CprOps cpr_ops = { .check = cpr_check, .save = cpr_save, .release = cpr_release };
+static const CprOps cpr_ops = { .check = cpr_check, .save = cpr_save, .leave = cpr_leave };
 
 /* The old process's, if it used it: whatever `fd` says then is of no meaning here. */
 static bool take_over(IOMMUFDBackend *be, GError **errp)

@@ -489,10 +489,22 @@ void cpr_undo(void)
     TRACE("cpr_undo", "in %" G_GINT64_FORMAT " us", g_get_monotonic_time() - t0);
 }
 
+static void leave(void)
+{
+    const Owner *o;
+
+    for (guint i = 0; (o = owner(i)); i++) {
+        if (o->ops->leave) {
+            o->ops->leave(o->opaque);
+        }
+    }
+}
+
 void cpr_give_away(void)
 {
     host_let_go();
     run_state_give_away();
+    leave();
     active = false;
 }
 
@@ -512,19 +524,12 @@ bool cpr_adopt(GError **errp)
 
 void cpr_release(void)
 {
-    const Owner *o;
-
-    if (!incoming) {
-        return;
+    if (incoming) {
+        host_let_go();
+        leave();
+        clear();
+        incoming = active = false;
     }
-    host_let_go();
-    for (guint i = 0; (o = owner(i)); i++) {
-        if (o->ops->release) {
-            o->ops->release(o->opaque);
-        }
-    }
-    clear();
-    incoming = active = false;
 }
 
 void cpr_finish(void)

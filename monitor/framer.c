@@ -144,3 +144,42 @@ void json_framer_feed(JSONFramer *f, const uint8_t *buf, size_t len, JSONFrameFn
         too_much(f, "JSON token size limit exceeded", fn, opaque);
     }
 }
+
+/* ---- to another process ---- */
+
+typedef struct Saved {
+    uint32_t depth; /* little endian */
+    uint8_t quote, escape, discard, zero;
+} Saved; /* the text behind it */
+
+void json_framer_save(const JSONFramer *f, GByteArray *out)
+{
+    const Saved saved = { GUINT32_TO_LE(f->depth), (uint8_t)f->quote, f->escape, f->discard, 0 };
+
+    g_byte_array_append(out, (const uint8_t *)&saved, sizeof(saved));
+    g_byte_array_append(out, (const uint8_t *)f->text->str, (guint)f->text->len);
+}
+
+bool json_framer_load(JSONFramer *f, const uint8_t *data, size_t len)
+{
+    Saved saved;
+
+    if (len < sizeof(saved)) {
+        return false;
+    }
+    memcpy(&saved, data, sizeof(saved));
+    data += sizeof(saved);
+    len -= sizeof(saved);
+    if ((GUINT32_FROM_LE(saved.depth) > JSON_MAX_DEPTH && !saved.discard) || saved.escape > 1 ||
+        saved.discard > 1 || saved.zero || (saved.quote && !strchr("\"'", saved.quote)) ||
+        len > JSON_MAX_SIZE || memchr(data, 0, len)) {
+        return false;
+    }
+    json_framer_reset(f);
+    g_string_append_len(f->text, (const char *)data, (gssize)len);
+    f->depth = GUINT32_FROM_LE(saved.depth);
+    f->quote = (char)saved.quote;
+    f->escape = saved.escape;
+    f->discard = saved.discard;
+    return true;
+}

@@ -28,6 +28,10 @@ void json_framer_init(JSONFramer *f);
 void json_framer_clear(JSONFramer *f);
 /* Forgets what has come so far. */
 void json_framer_reset(JSONFramer *f);
+/* Appends what has come of a value so far, for json_framer_load() of another process. */
+void json_framer_save(const JSONFramer *f, GByteArray *out);
+/* False: that is none, and nothing has changed. */
+bool json_framer_load(JSONFramer *f, const uint8_t *data, size_t len);
 void json_framer_feed(JSONFramer *f, const uint8_t *buf, size_t len, JSONFrameFn fn, void *opaque);
 
 #endif

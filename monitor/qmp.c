@@ -6,6 +6,10 @@
  *
  * Answers are never dropped: while a client does not take what it was sent, no further commands are
  * read from it.  Events are dropped once a client has left a mebibyte unread.
+ *
+ * In a live update a session of a chardev with x-cpr=on goes on in the new process, in the middle
+ * of a request if need be.  An old process that has no other session has nobody who could end it,
+ * and ends by itself.
  */
 #include "monitor/command.h"
 
@@ -13,6 +17,7 @@
 #include <string.h>
 
 #include "core/event.h"
+#include "core/runstate.h"
 #include "monitor/fds.h"
 #include "monitor/framer.h"
 #include "util/error.h"
@@ -27,6 +32,7 @@ typedef struct MonitorQMP {
     Chardev *chr;
     bool pretty;
     bool negotiated; /* qmp_capabilities has been said */
+    bool handed_over;
     JSONFramer framer;
     MonitorFDs fds;
 } MonitorQMP;
@@ -313,16 +319,51 @@ static void session_take_fds(void *opaque, const int *fds, size_t n)
     monitor_fds_receive(&((MonitorQMP *)opaque)->fds, fds, n);
 }
 
+static bool all_handed_over(void)
+{
+    for (guint i = 0; i < sessions->len; i++) {
+        if (!((MonitorQMP *)sessions->pdata[i])->handed_over) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void session_event(void *opaque, ChardevEvent event)
 {
     MonitorQMP *mon = opaque;
 
+    mon->handed_over = event == CHARDEV_HANDED_OVER;
     mon->negotiated = false;
     json_framer_reset(&mon->framer);
     monitor_fds_drop_unclaimed(&mon->fds);
     if (event == CHARDEV_OPENED) {
         send_greeting(mon);
     }
+    if (mon->handed_over && run_state_is_given_away() && all_handed_over()) {
+        system_shutdown_request(SHUTDOWN_CAUSE_HOST_QMP_QUIT);
+    }
+}
+
+/* What live update sends of a session: 1 if it is negotiated, else 0; the framer's. */
+static void session_save(void *opaque, GByteArray *state)
+{
+    MonitorQMP *mon = opaque;
+    const uint8_t negotiated = mon->negotiated;
+
+    g_byte_array_append(state, &negotiated, 1);
+    json_framer_save(&mon->framer, state);
+}
+
+static bool session_load(void *opaque, const uint8_t *state, size_t len, GError **errp)
+{
+    MonitorQMP *mon = opaque;
+
+    if (!len || *state > 1 || !json_framer_load(&mon->framer, state + 1, len - 1)) {
+        return error_set(errp, "the old process has sent %zu bytes, which are no QMP session", len);
+    }
+    mon->negotiated = *state;
+    return true;
 }
 
 static const ChardevFrontend session_frontend = {
@@ -330,6 +371,8 @@ static const ChardevFrontend session_frontend = {
     .read = session_read,
     .take_fds = session_take_fds,
     .event = session_event,
+    .save = session_save,
+    .load = session_load,
 };
 
 static void session_free(gpointer data)

@@ -128,7 +128,17 @@ static void serial_receive(void *opaque, const uint8_t *buf, size_t len)
     update_irq(s);
 }
 
-static const ChardevFrontend serial_frontend = { serial_can_read, serial_receive, NULL };
+/* All that it knows is in its vmstate. */
+static bool serial_load(void *opaque, const uint8_t *state, size_t len, GError **errp)
+{
+    return !len || error_set(errp, "%zu bytes for a serial port, which needs none", len);
+}
+
+static const ChardevFrontend serial_frontend = {
+    .can_read = serial_can_read,
+    .read = serial_receive,
+    .load = serial_load,
+};
 
 /* ---- registers ---- */
 

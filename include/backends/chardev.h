@@ -15,7 +15,11 @@
 
 typedef struct Chardev Chardev;
 
-typedef enum { CHARDEV_OPENED, CHARDEV_CLOSED } ChardevEvent;
+typedef enum {
+    CHARDEV_OPENED,
+    CHARDEV_CLOSED,
+    CHARDEV_HANDED_OVER, /* by a live update: another process has it, with its peer, for good */
+} ChardevEvent;
 
 typedef struct ChardevFrontend {
     /* How many bytes read() would take now; 0 stops reading until chardev_accept_input(). */
@@ -27,9 +31,20 @@ typedef struct ChardevFrontend {
      */
     void (*take_fds)(void *opaque, const int *fds, size_t n);
     void (*event)(void *opaque, ChardevEvent event); /* NULL: not interested */
+    /*
+     * x-cpr=on, for a chardev whose peer goes to another process: appends what the front end knows
+     * of the peer (NULL: nothing), and there takes it, instead of CHARDEV_OPENED.  A front end
+     * without load() cannot be kept.
+     */
+    void (*save)(void *opaque, GByteArray *state);
+    bool (*load)(void *opaque, const uint8_t *state, size_t len, GError **errp);
 } ChardevFrontend;
 
-/* @opts: "backend", "id" and the backend's own options (QEMU's names). */
+/*
+ * @opts: "backend", "id", "x-cpr" and the backend's own options (QEMU's names).  x-cpr=on: in a
+ * live update (migration/cpr.h) the chardev of this id goes to the new process as it is, with its
+ * peer; of sockets only.
+ */
 Chardev *chardev_new(JsonObject *opts, GError **errp);
 /*
  * "stdio", "null", "pty", "file:PATH", "unix:PATH[,server=on][,wait=off]", "tcp:HOST:PORT[,…]",
@@ -47,7 +62,10 @@ const char *const *chardev_backend_names(void);
 /* stdio is refused from now on, for this reason. */
 void chardev_refuse_stdio(const char *reason);
 
-/* Attaches the only front end, which learns at once whether a peer is there. */
+/*
+ * Attaches the only front end, which learns at once whether a peer is there.  With x-cpr=on it must
+ * be one that can be kept.
+ */
 bool chardev_attach(Chardev *chr, const ChardevFrontend *fe, void *opaque, GError **errp);
 void chardev_detach(Chardev *chr);
 /*

@@ -42,8 +42,12 @@ typedef struct CprOps {
     bool (*adopt)(void *opaque, GError **errp);
     /* New: the VM is ours, and about to run. */
     void (*finish)(void *opaque);
-    /* New: it comes to nothing, and no call but close has any effect from now on. */
-    void (*release)(void *opaque);
+    /*
+     * It is the other process's for good: old, the new one has the VM (run_state_is_given_away());
+     * new, it gives up, and no call but close has any effect from now on.
+     * What only this process's end would close is closed here.
+     */
+    void (*leave)(void *opaque);
 } CprOps;
 
 void cpr_register(const CprOps *ops, void *opaque);
