@@ -12,7 +12,10 @@ import time
 
 # As in lib.sh. And a guest's watchdog of clocksources reads two clocks one after the other: a vCPU that
 # is put aside between them, as it is in the lab, has an unstable TSC for it, migrated or not.
-CMDLINE = "console=ttyS0 quiet panic=-1 tsc=nowatchdog initcall_blacklist=vt_init,vmx_init"
+CMDLINE = (
+    "console=ttyS0 quiet panic=-1 lapic=notscdeadline tsc=nowatchdog "
+    "initcall_blacklist=vt_init,vmx_init"
+)
 PROGRAM = os.environ["VIADUCT"]
 PEER = os.environ.get("LAB_PEER")
 
