@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from vm import Channel, Gone
+from vm import Channel, Gone, channel, expect, listens
 
 PROGRAM = sys.argv[1]
 COM1 = 0x3F8
@@ -25,21 +25,6 @@ numbers = iter(range(1000))
 
 def path(name):
     return os.path.join(folder.name, f"{name}{next(numbers)}")
-
-
-def expect(what, got, wanted):
-    assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
-
-
-def address(kind, where):
-    return {"channel-type": kind, "addr": {"transport": "socket", "type": "unix", "path": where}}
-
-
-def listens(where):
-    """The file alone is there before that."""
-    with open("/proc/net/unix") as sockets:
-        return any(line.split()[3] == "00010000" and line.endswith(f" {where}\n")
-                   for line in sockets)
 
 
 def connect(where):
@@ -163,9 +148,9 @@ class Machine:
     def destination(self, *more, **of_it):
         """It makes nothing before the source has sent: with the channels to tell the source."""
         main, cpr = path("main"), path("cpr")
-        channels = [address("main", main), address("cpr", cpr)]
-        incoming = [word for channel in channels for word in
-                    ("-incoming", str(channel).replace("'", '"'))]
+        channels = [channel("main", main), channel("cpr", cpr)]
+        incoming = [word for one in channels for word in
+                    ("-incoming", str(one).replace("'", '"'))]
         process, qtest = self.start(*incoming, *more, **of_it)
         while not listens(cpr):
             assert process.poll() is None, process.communicate()
