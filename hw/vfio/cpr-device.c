@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "core/accel.h"
 #include "migration/cpr.h"
 #include "util/error.h"
 #include "util/trace.h"
@@ -70,30 +69,19 @@ static void device_save(void *opaque)
     }
 }
 
-/* KVM knows a device by one VM only. */
 static bool device_stop(void *opaque, GError **errp)
 {
     VFIODevice *dev = opaque;
 
-    if (dev->accel_told) {
-        accel_device_fd_del(dev->fd);
-        dev->accel_told = false;
-    }
+    vfio_forget_accel(dev->fd, &dev->accel_told);
     return true;
 }
 
 static void device_tell_accel(void *opaque)
 {
     VFIODevice *dev = opaque;
-    g_autoptr(GError) err = NULL;
 
-    if (dev->accel_told) {
-        return;
-    }
-    dev->accel_told = accel_device_fd_add(dev->fd, &err);
-    if (err) {
-        warn_report("vfio %s: %s", dev->name, err->message);
-    }
+    vfio_tell_accel(dev->fd, &dev->accel_told, dev->name);
 }
 
 static const CprOps cdev_ops = {

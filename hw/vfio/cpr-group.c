@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <sys/sysmacros.h>
 
-#include "core/accel.h"
 #include "migration/cpr.h"
 #include "util/error.h"
 #include "util/hostcalls.h"
@@ -32,31 +31,21 @@ static void group_save(void *opaque)
     cpr_save_data(number, 0, &n, sizeof(n));
 }
 
-/* KVM knows a group by one VM only. */
 static bool group_stop(void *opaque, GError **errp)
 {
     VFIOGroup *g = opaque;
 
-    if (g->accel_told) {
-        accel_device_fd_del(g->fd);
-        g->accel_told = false;
-    }
+    vfio_forget_accel(g->fd, &g->accel_told);
     return true;
 }
 
 static void group_tell_accel(void *opaque)
 {
     VFIOGroup *g = opaque;
-    g_autoptr(GError) err = NULL;
+    g_autofree char *what = g_strdup_printf("group %u", g->id);
 
     g->adopted = false;
-    if (g->accel_told) {
-        return;
-    }
-    g->accel_told = accel_device_fd_add(g->fd, &err);
-    if (err) {
-        warn_report("vfio group %u: %s", g->id, err->message);
-    }
+    vfio_tell_accel(g->fd, &g->accel_told, what);
 }
 
 static const CprOps group_ops = {

@@ -137,6 +137,24 @@ static bool bind_and_attach(VFIODevice *dev, const VFIODeviceRef *ref, GError **
     return ok;
 }
 
+void vfio_tell_accel(int fd, bool *told, const char *what)
+{
+    g_autoptr(GError) err = NULL;
+
+    *told = *told || accel_device_fd_add(fd, &err);
+    if (err) {
+        warn_report("vfio %s: %s", what, err->message);
+    }
+}
+
+void vfio_forget_accel(int fd, bool *told)
+{
+    if (*told) {
+        accel_device_fd_del(fd);
+        *told = false;
+    }
+}
+
 static bool cdev_connect(VFIODevice *dev, const VFIODeviceRef *ref, GError **errp)
 {
     if (dev->fd < 0) {
@@ -157,9 +175,7 @@ static void cdev_disconnect(VFIODevice *dev)
 {
     vfio_device_cpr_unregister(dev);
     vfio_container_detach(dev);
-    if (dev->accel_told) {
-        accel_device_fd_del(dev->fd);
-    }
+    vfio_forget_accel(dev->fd, &dev->accel_told);
     if (dev->iommufd) {
         iommufd_backend_disconnect(dev->iommufd);
     }

@@ -105,9 +105,7 @@ static void group_put(VFIOGroup *g)
     }
     TRACE("vfio_group_put", "group %u fd %d", g->id, g->fd);
     vfio_group_cpr_unregister(g);
-    if (g->accel_told) {
-        accel_device_fd_del(g->fd);
-    }
+    vfio_forget_accel(g->fd, &g->accel_told);
     host_fd_close(&g->fd);
     g_ptr_array_remove(groups, g);
     g_free(g);

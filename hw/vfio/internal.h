@@ -24,6 +24,13 @@ extern GPtrArray *vfio_devices;
 bool vfio_check_not_attached(VFIODevice *dev, GError **errp);
 
 /*
+ * device.c: the accelerator is told of a descriptor, unless *@told, or that it goes.  It knows each by
+ * one VM only: in a live update by that which runs.  @what, a device's name or a group's, is warned of.
+ */
+void vfio_tell_accel(int fd, bool *told, const char *what);
+void vfio_forget_accel(int fd, bool *told);
+
+/*
  * device.c: around the call that opens a device, which may take long.  Says that the device is
  * coming and, once the main loop runs, gives up the machine lock; true if it did, for the end.
  */
