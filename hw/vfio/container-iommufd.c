@@ -232,8 +232,9 @@ static bool is_taken(int fd)
     if (fstat(fd, &st)) {
         return true; /* the kernel says what is wrong */
     }
-    return !S_ISCHR(st.st_mode) && (!S_ISREG(st.st_mode) || fstatfs(fd, &fs) ||
-                                    fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC);
+    return !S_ISCHR(st.st_mode) &&
+           (!S_ISREG(st.st_mode) || fstatfs(fd, &fs) || fs.f_type == TMPFS_MAGIC ||
+            fs.f_type == HUGETLBFS_MAGIC || fs.f_type == DMA_BUF_MAGIC);
 }
 
 static bool map(VFIOContainer *c, uint64_t iova, uint64_t length, void *host, int fd,
