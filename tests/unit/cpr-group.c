@@ -460,13 +460,7 @@ static void two(unsigned group, unsigned groups_max)
 
     setup();
     sim_type1.groups_max = groups_max;
-    other = sim_device_new(20);
-    other->name = "0000:05:00.0";
-    other->group = group;
-    memcpy(other->config, sim->config, sizeof(sim->config));
-    memcpy(other->irqs, sim->irqs, sizeof(sim->irqs));
-    sim_region_set(other, 0, BAR0_SIZE, RWM);
-    sim_region_set(other, 2, 0x20, RW);
+    other = sim_twin("0000:05:00.0", group);
     make_two(second, both);
     g_assert_cmpuint(sim_containers(), ==, containers);
     handover_save(&h);

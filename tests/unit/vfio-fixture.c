@@ -232,6 +232,19 @@ void assert_plug_fails(const char *more, const char *why)
 
 /* ---- three devices ---- */
 
+SimDevice *sim_twin(const char *name, unsigned group)
+{
+    SimDevice *twin = sim_device_new(20);
+
+    twin->name = name;
+    twin->group = group;
+    memcpy(twin->config, sim->config, sizeof(sim->config));
+    memcpy(twin->irqs, sim->irqs, sizeof(sim->irqs));
+    sim_region_set(twin, 0, BAR0_SIZE, RWM);
+    sim_region_set(twin, 2, 0x20, RW);
+    return twin;
+}
+
 void setup_three(void)
 {
     for (unsigned i = 0; i < 3; i++) {

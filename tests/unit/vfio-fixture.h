@@ -66,6 +66,9 @@ PCIDevice *plug_with_msix(unsigned vectors);
 void teardown(PCIDevice *dev);
 void assert_plug_fails(const char *more, const char *why);
 
+/* After setup(): another one just like it, whose cdev has minor 20, in that IOMMU group. */
+SimDevice *sim_twin(const char *name, unsigned group);
+
 /* ---- or three, which have a config space and nothing else, so that the log is short ---- */
 
 extern SimDevice *sims[3];

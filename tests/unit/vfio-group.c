@@ -57,13 +57,7 @@ static void end(PCIDevice *dev)
 static void setup_two(unsigned group)
 {
     setup();
-    sim2 = sim_device_new(20);
-    sim2->name = "0000:05:00.0";
-    sim2->group = group;
-    memcpy(sim2->config, sim->config, sizeof(sim->config));
-    memcpy(sim2->irqs, sim->irqs, sizeof(sim->irqs));
-    sim_region_set(sim2, 0, BAR0_SIZE, RWM);
-    sim_region_set(sim2, 2, 0x20, RW);
+    sim2 = sim_twin("0000:05:00.0", group);
     sysfs2 = make_sysfs_device(sim2->name, 20, group);
 }
 
