@@ -409,7 +409,7 @@ static bool is_stream(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
 }
 
-/* GLib closes some of the descriptors that it cannot use, so it only gets what it can. */
+/* GLib closes a descriptor that it cannot use, so it only gets what it can. */
 static GSocket *open_fd(ChardevSocket *s, const SocketOptions *o, GError **errp)
 {
     int fd = fd_take(o->fd, errp);

@@ -96,21 +96,16 @@ static bool handshake(TLSChannel *t, GSocket *sock, GCancellable *cancel, GError
                      err->message, complaint ? ": " : "", complaint ?: "");
 }
 
-/* GIO's socket has a descriptor of its own. */
+/* GIO's socket has a descriptor of its own; one that it can make no socket of it closes. */
 static GSocket *gio_socket(const MigrationChannel *plain, GError **errp)
 {
-    autofd int fd = fcntl(plain->in, F_DUPFD_CLOEXEC, 0);
-    GSocket *sock;
+    int fd = fcntl(plain->in, F_DUPFD_CLOEXEC, 0);
 
     if (fd < 0) {
         channel_error(plain, errno, "no descriptor for TLS", errp);
         return NULL;
     }
-    sock = g_socket_new_from_fd(fd, errp);
-    if (sock) {
-        fd_steal(&fd);
-    }
-    return sock;
+    return g_socket_new_from_fd(fd, errp);
 }
 
 /* Parameters and objects are the machine's.  What they say: NULL and no error: no TLS. */

@@ -37,7 +37,7 @@ def states(vm, device="d0"):
 def content(vm, status=0):
     """Of its devices, once it has ended."""
     got, text = vm.quit()
-    expect("status", got, status)
+    assert got == status, f"status {got}, not {status}: {text}"
     lines = text.splitlines()
     assert all(line.startswith("sim: ") for line in lines), text
     return lines
@@ -146,7 +146,8 @@ def test_reboot():
     print(info["vfio"]["transferred"], "bytes of the device's, a stream of",
           os.stat(f"{folder.name}/saved").st_size)
     left = content(source)
-    destination = start(8, *memory, "-incoming", saved)
+    destination = start(8, *memory, "-incoming", "defer")
+    destination.ask("migrate-incoming", uri=saved)
     expect("migrate", destination.wait_status("completed", "failed")["status"], "completed")
     expect("destination", states(destination), ["resuming", "stop", "running-p2p", "running"])
     interrupted(destination)

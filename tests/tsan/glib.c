@@ -3,7 +3,7 @@
  * GLib as the thread sanitizer must see it.  The library is not built with the sanitizer, and its
  * locks are futexes of its own, so nothing would be known of what they order.  These stand before
  * GLib's functions, call them, and say so.
- * Source: compiler-rt include/sanitizer/tsan_interface.h.
+ * Source: compiler-rt include/sanitizer/tsan_interface.h, lib/tsan/rtl/tsan_interface_ann.cpp.
  */
 #include <dlfcn.h>
 #include <glib.h>
@@ -18,6 +18,10 @@ DEFINE_REAL(g_mutex_trylock);
 DEFINE_REAL(g_mutex_unlock);
 DEFINE_REAL(g_cond_wait);
 DEFINE_REAL(g_cond_wait_until);
+DEFINE_REAL(g_idle_add_full);
+
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
 
 static void *real(void **where, const char *name)
 {
@@ -74,4 +78,15 @@ gboolean g_cond_wait_until(GCond *cond, GMutex *mutex, gint64 end)
     __tsan_mutex_pre_lock(mutex, __tsan_mutex_linker_init);
     __tsan_mutex_post_lock(mutex, __tsan_mutex_linker_init, 0);
     return woken;
+}
+
+/* What GLib allocates for a source is handed to the main loop under a lock inside GLib. */
+guint g_idle_add_full(gint priority, GSourceFunc fn, gpointer data, GDestroyNotify notify)
+{
+    guint id;
+
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+    id = REAL(g_idle_add_full)(priority, fn, data, notify);
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+    return id;
 }
