@@ -54,6 +54,12 @@ static GArray *saved;    /* SavedBlock; NULL: no migration */
 static GPtrArray *files; /* see ram_save_files() */
 static bool watched;     /* its writers are */
 
+/* What dirty-pages-rate is about: pages that became dirty since then. */
+static struct {
+    int64_t begin; /* us */
+    uint64_t pages;
+} period;
+
 /* ---- what is to be sent ---- */
 
 static void free_saved(void)
@@ -107,6 +113,8 @@ bool ram_save_setup(bool still, GError **errp)
         g_array_append_val(saved, b);
     }
     ram_stats.remaining = ram_stats.total;
+    period.begin = g_get_monotonic_time();
+    period.pages = 0;
     watched = !still && migration_dirty_start(errp);
     if (!still && !watched) {
         free_saved();
@@ -140,16 +148,33 @@ static uint64_t merge(SavedBlock *b)
     return n;
 }
 
+/* Over a tenth of a second or more: how many it is between two syncs in a row is chance. */
+static void note_rate(uint64_t pages)
+{
+    int64_t now = g_get_monotonic_time(), took = now - period.begin;
+
+    period.pages += pages;
+    if (took >= G_USEC_PER_SEC / 10) {
+        ram_stats.dirty_pages_rate = period.pages * G_USEC_PER_SEC / took;
+        period.begin = now;
+        period.pages = 0;
+    }
+}
+
 void ram_save_sync(void)
 {
+    uint64_t pages = 0;
+
     if (!watched) {
         return;
     }
     migration_dirty_sync();
     for (guint i = 0; i < saved->len; i++) {
-        ram_stats.remaining += merge(&g_array_index(saved, SavedBlock, i)) * PAGE;
+        pages += merge(&g_array_index(saved, SavedBlock, i));
     }
+    ram_stats.remaining += pages * PAGE;
     ram_stats.dirty_sync_count++;
+    note_rate(pages);
 }
 
 /* ---- one sender ---- */

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What tests of live update share: guests with devices at work, and how their VMM is replaced."""
 
+import json
 import os
 import socket
 import threading
 import time
 
-from vmm import PROGRAM, VMM, fail
+from vmm import PROGRAM, VMM, fail  # and where monitor is
+from monitor import Channel, Gone, channel, listens
 
 NVME = "0000:00:02.0"
+
 
 def bind(device):
     path = f"/sys/bus/pci/devices/{device}"
@@ -45,17 +48,6 @@ def disk(by="iommufd", **of_it):
     return machine("cpr", *objects, *passed_through(NVME, by, "rp1"), **of_it)
 
 
-def address(kind, path):
-    return {"channel-type": kind, "addr": {"transport": "socket", "type": "unix", "path": path}}
-
-
-def listens(path):
-    """The file alone is there before that."""
-    with open("/proc/net/unix") as sockets:
-        return any(line.split()[3] == "00010000" and line.endswith(f" {path}\n")
-                   for line in sockets)
-
-
 class Destination:
     """It has no monitor before the source has sent: started beside."""
 
@@ -64,8 +56,8 @@ class Destination:
         self.main, self.cpr = f"/tmp/{name}.main", f"/tmp/{name}.cpr"
         self.vm = None
         options = []
-        for channel in self.channels():
-            options += ["-incoming", str(channel).replace("'", '"')]
+        for one in self.channels():
+            options += ["-incoming", json.dumps(one)]
         self.thread = threading.Thread(target=self._start, args=(name, *options, *more),
                                        kwargs={"program": program}, daemon=True)
         self.thread.start()
@@ -76,12 +68,12 @@ class Destination:
         self.vm = self.start(*args, **kwargs)
 
     def channels(self):
-        return [address("main", self.main), address("cpr", self.cpr)]
+        return [channel("main", self.main), channel("cpr", self.cpr)]
 
 
 def when(vm, name):
     """When the VM said that, in ms."""
-    stamp = vm.event(name)["timestamp"]
+    stamp = vm.wait_event(name)["timestamp"]
     return stamp["seconds"] * 1000 + stamp["microseconds"] / 1000
 
 
@@ -118,14 +110,11 @@ def execute(vm):
         vm.ask("migrate", uri="file:/tmp/exec.state")
         try:
             while True:
-                vm._message()
-        except (EOFError, OSError):
+                vm.message()
+        except Gone:
             pass
-        vm.qmp = server.accept()[0]
-    vm.answers = vm.qmp.makefile("r")
-    vm.qmp.settimeout(120)
-    vm._message()
-    vm.ask("qmp_capabilities")
+        vm.qmp = Channel(server.accept()[0], 120)
+    vm.greet()
     vm.migration("completed")
     return time.time() * 1000 - when(vm, "STOP")
 

@@ -4,42 +4,29 @@
 
 import json
 import os
-import socket
 import sys
 
+sys.path.insert(0, os.environ["LAB_ROOT"] + "/tests")
+from monitor import Monitor, connect  # noqa: E402
 
-class Monitor:
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(60)
-        self.socket.connect(path)
-        self.lines = self.socket.makefile("r")
-        self.reply()
-        self.run("qmp_capabilities")
 
-    def reply(self):
-        while True:
-            reply = json.loads(self.lines.readline())
-            if "event" not in reply:
-                return reply
-
-    def run(self, command, path=None, **arguments):
+class Giver(Monitor):
+    def run(self, name, path=None, **arguments):
         """The reply to a command, which goes together with a descriptor of the file at @path."""
-        arguments = {name.replace("_", "-"): value for name, value in arguments.items()}
-        request = json.dumps({"execute": command, "arguments": arguments}).encode()
         fds = [os.open(path, os.O_RDWR)] if path else []
-        socket.send_fds(self.socket, [request], fds)
+        self.qmp.send(self.request(name, arguments), fds)
         for fd in fds:
             os.close(fd)
-        reply = self.reply()
+        reply = self.answer()
         text = json.dumps(reply.get("return", reply.get("error")))
         sent = f" with {path}" if path else ""
-        print(f"host: {command} {json.dumps(arguments)}{sent}: {text}", flush=True)
+        print(f"host: {name} {json.dumps(arguments)}{sent}: {text}", flush=True)
         return reply
 
 
 def main(path, pid, cdev):
-    monitor = Monitor(path)
+    monitor = Giver(connect(path))
+    monitor.greet()
 
     def check(what, is_so):
         if not is_so:

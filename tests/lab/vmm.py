@@ -10,6 +10,9 @@ import sys
 import threading
 import time
 
+sys.path.insert(0, os.environ["LAB_ROOT"] + "/tests")
+from monitor import Channel, Gone, Monitor  # noqa: E402
+
 # As in lib.sh. And a guest's watchdog of clocksources reads two clocks one after the other: a vCPU that
 # is put aside between them, as it is in the lab, has an unstable TSC for it, migrated or not.
 CMDLINE = (
@@ -35,16 +38,16 @@ def hung(name):
     sys.exit(124)
 
 
-class VMM:
+class VMM(Monitor):
     """A process whose guest runs tests/lab/guest/TEST; what it prints is shown with NAME before it
     and kept, with the time of each line, in .lines."""
 
     def __init__(self, name, test, *options, program=PROGRAM, memory="512M", smp=1, append="",
                  quiet=False, sandbox=True):
+        super().__init__()
         self.name, self.quiet = name, quiet
-        self.lines, self.events = [], []
+        self.lines = []
         self.changed = threading.Condition()
-        self.serial = 0
         self.path = f"/tmp/{name}.qmp"
         with socket.socket(socket.AF_UNIX) as server:
             if os.path.exists(self.path):
@@ -55,17 +58,15 @@ class VMM:
             self.process = subprocess.Popen(
                 [program, "-machine", "q35,memory-backend=ram", "-accel", "kvm", "-cpu", "host",
                  "-object", f"memory-backend-memfd,id=ram,size={memory},share=on", "-m", memory,
-                 "-sandbox", "on" if sandbox else "off", "-smp", str(smp), "-nodefaults", "-display", "none", "-serial", "stdio",
+                 "-sandbox", "on" if sandbox else "off", "-smp", str(smp), "-nodefaults",
+                 "-display", "none", "-serial", "stdio",
                  "-qmp", f"unix:{self.path}", "-kernel", os.environ["LAB_KERNEL"],
                  "-initrd", os.environ["LAB_GUEST"], "-append", f"{CMDLINE} {append} test={test}",
                  *map(str, options), *os.environ.get("LAB_OPTS", "").split()],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             threading.Thread(target=self._read, daemon=True).start()
-            self.qmp = server.accept()[0]
-        self.qmp.settimeout(120)
-        self.answers = self.qmp.makefile("r")
-        self._message()
-        self.ask("qmp_capabilities")
+            self.qmp = Channel(server.accept()[0], 120)
+        self.greet()
 
     def _read(self):
         for line in self.process.stdout:
@@ -76,41 +77,11 @@ class VMM:
             if not self.quiet:
                 print(f"{self.name}: {text}", flush=True)
 
-    def _message(self):
-        line = self.answers.readline()
-        if not line:
-            raise EOFError(f"{self.name} has closed its monitor")
-        message = json.loads(line)
-        if "event" in message:
-            self.events.append(message)
-        return message
-
-    def command(self, name, **arguments):
-        """The whole answer."""
-        self.serial += 1
-        request = {"execute": name, "id": self.serial}
-        if arguments:
-            request["arguments"] = {k.replace("_", "-"): v for k, v in arguments.items()}
-        self.qmp.sendall(json.dumps(request).encode())
-        while True:
-            message = self._message()
-            if message.get("id") == self.serial:
-                return message
-
     def ask(self, name, **arguments):
         answer = self.command(name, **arguments)
         if "return" not in answer:
             fail(self.name, name, answer["error"]["desc"])
         return answer["return"]
-
-    def event(self, name):
-        """The first such event that nobody has taken yet."""
-        while True:
-            for event in self.events:
-                if event["event"] == name:
-                    self.events.remove(event)
-                    return event
-            self._message()
 
     def said(self, text):
         with self.changed:
@@ -146,7 +117,7 @@ class VMM:
     def quit(self):
         try:
             self.command("quit")
-        except (EOFError, OSError):
+        except Gone:
             pass
         status = self.process.wait(60)
         self.qmp.close()

@@ -4,7 +4,6 @@
 program is replaced: the monitor's session goes on where it was, the serial port's bytes come
 once."""
 
-import json
 import os
 import select
 import signal
@@ -14,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from vm import Channel, Gone, channel, expect, listens
+from vm import Channel, Gone, Monitor, channel, expect, listens
 
 PROGRAM = sys.argv[1]
 COM1 = 0x3F8
@@ -67,42 +66,21 @@ class Guest:
         self.channel.close()
 
 
-class Client:
+class Client(Monitor):
     """Of a monitor; all that it is told is in .log: events' names, answers' ids, greetings."""
 
     def __init__(self, where):
-        self.channel = Channel(connect(where), TIMEOUT)
-        self.log, self.serial = [], 0
-        self.message()
-        self.ask("qmp_capabilities")
+        super().__init__(Channel(connect(where), TIMEOUT))
+        self.log = []
+        self.greet()
 
     def message(self):
-        message = json.loads(self.channel.line())
+        message = super().message()
         if message.get("event") == "MIGRATION":
             self.log.append(message["data"]["status"])
         else:
             self.log.append(message.get("event") or message.get("id") or "greeting")
         return message
-
-    def request(self, name, arguments):
-        self.serial += 1
-        return json.dumps({"execute": name, "id": self.serial, "arguments": {
-            key.replace("_", "-"): value for key, value in arguments.items()}})
-
-    def answer(self):
-        while True:
-            message = self.message()
-            if message.get("id") == self.serial:
-                return message
-
-    def command(self, name, **arguments):
-        self.channel.send(self.request(name, arguments))
-        return self.answer()
-
-    def ask(self, name, **arguments):
-        answer = self.command(name, **arguments)
-        assert "return" in answer, f"{name}: {answer}"
-        return answer["return"]
 
     def until(self, what):
         while what not in self.log:
@@ -218,10 +196,10 @@ def test_goes_on():
         second = client.request("query-status", {})
         half = second.index("query") + 3
         second = second.replace("query", "que\\u0072y")
-        client.channel.sock.sendall((first + second[:half + 4]).encode())
+        client.qmp.sock.sendall((first + second[:half + 4]).encode())
         client.until("RESUME")
         expect("status of the old one", ended(process), "")
-        client.channel.send(second[half + 4:])
+        client.qmp.send(second[half + 4:])
         answer = client.answer()
         expect("answer", answer["return"]["status"], "running")
         expect("told", client.log, ["setup", client.serial - 1, "active", "STOP", "device",
@@ -235,7 +213,7 @@ def test_goes_on():
     expect("heard", guest.hear() + guest.hear(), "cc")
 
     # Both listen where the first process did, and clients come and go.
-    client.channel.close()
+    client.qmp.close()
     client, console = Client(machine.monitor), reconnect(guest, machine.console, console)
     guest.say("again")
     receive(console, "again")
@@ -341,8 +319,8 @@ def test_in_between():
         client.ask("migrate-continue", state="pre-switchover")
         client.until("device")
         time.sleep(0.3)
-        client.channel.send(client.request("query-status", {}))
-        assert not select.select([client.channel.sock], [], [], 0.3)[0], client.message()
+        client.qmp.send(client.request("query-status", {}))
+        assert not select.select([client.qmp.sock], [], [], 0.3)[0], client.message()
         if dies:
             new.kill()
             ended(new, -signal.SIGKILL)

@@ -14,6 +14,9 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from monitor import Channel, Gone, Monitor, channel, listens  # noqa: E402
+
 MAJOR = 510  # of the simulated devices
 
 # PCI, the standard header and MSI-X
@@ -25,47 +28,6 @@ NVME, INTX, MDEV = 0x00101B36, 0x00111B36, 0x00121B36
 
 def expect(what, got, wanted):
     assert got == wanted, f"{what}: {got!r}, not {wanted!r}"
-
-
-def listens(path):
-    """Whether somebody does there; the file alone is there before that."""
-    with open("/proc/net/unix") as sockets:
-        return any(line.split()[3] == "00010000" and line.endswith(f" {path}\n")
-                   for line in sockets)
-
-
-class Gone(Exception):
-    """The program has ended, or does not answer."""
-
-
-class Channel:
-    """One connection, and the lines that come over it."""
-
-    def __init__(self, ours, timeout=30):
-        self.sock = ours
-        self.sock.settimeout(timeout)
-        self.buffer = b""
-
-    def send(self, line):
-        try:
-            self.sock.sendall(line.encode() + b"\n")
-        except OSError as error:
-            raise Gone(str(error)) from error
-
-    def line(self):
-        while b"\n" not in self.buffer:
-            try:
-                more = self.sock.recv(65536)
-            except OSError as error:
-                raise Gone(f"no answer: {error}") from error
-            if not more:
-                raise Gone("connection closed")
-            self.buffer += more
-        line, self.buffer = self.buffer.split(b"\n", 1)
-        return line.decode().rstrip("\r")
-
-    def close(self):
-        self.sock.close()
 
 
 # One for all VMs: folders take longer to make and remove than a VM to come and go.
@@ -94,7 +56,7 @@ def sysfs_devices(devices):
     return {minor: sysfs_device(minor) for _, minor, _ in devices}
 
 
-class VM:
+class VM(Monitor):
     """Runs PROGRAM with DEVICES, a tuple of (kind, minor, iommu); ARGS may name {devMINOR}. With
     another accelerator than qtest the guest is nobody's: it has no kernel and halts. What has no
     monitor before somebody else has sent something is connected to later."""
@@ -103,9 +65,9 @@ class VM:
         self.sysfs = sysfs_devices(devices)
         self.paths = [os.path.join(folder.name, f"{name}{next(numbers)}")
                       for name in ("qmp", "qtest")]
-        self.events, self.lines = [], []
-        self.qmp = self.qtest = None
-        self.serial = 0
+        super().__init__()
+        self.lines = []
+        self.qtest = None
         env = dict(os.environ)
         env["VIADUCT_SIM"] = " ".join(f"{kind}={m}/{iommu}" for kind, m, iommu in devices)
         if fail:
@@ -157,47 +119,6 @@ class VM:
         self.process.send_signal(signal.SIGUSR1)
 
     # ---- QMP ----
-
-    def message(self):
-        message = json.loads(self.qmp.line())
-        if "event" in message:
-            self.events.append(message)
-        return message
-
-    def command(self, name, **arguments):
-        """The whole answer."""
-        if not self.qmp:
-            raise Gone("no connection")
-        self.serial += 1
-        serial = self.serial
-        request = {"execute": name, "id": serial}
-        if arguments:
-            request["arguments"] = {k.replace("_", "-"): v for k, v in arguments.items()}
-        self.qmp.send(json.dumps(request))
-        while True:
-            answer = self.message()
-            if answer.get("id") == serial:
-                return answer
-
-    def ask(self, name, **arguments):
-        answer = self.command(name, **arguments)
-        assert "return" in answer, f"{name}: {answer}"
-        return answer["return"]
-
-    def greet(self):
-        if not self.qmp:
-            raise Gone("no connection")
-        greeting = self.message()
-        assert "QMP" in greeting, greeting
-        self.ask("qmp_capabilities")
-
-    def wait_event(self, name):
-        while True:
-            for event in self.events:
-                if event["event"] == name:
-                    self.events.remove(event)
-                    return event
-            self.message()
 
     def wait_status(self, *wanted):
         """query-migrate's answer, when its status is one of these."""
@@ -269,11 +190,6 @@ class VM:
         except Gone:
             pass  # it may be faster than its answer
         return self.end()
-
-
-def channel(kind, path):
-    """One of QMP's migration channels: a socket."""
-    return {"channel-type": kind, "addr": {"transport": "socket", "type": "unix", "path": path}}
 
 
 def incoming(kind, path):
