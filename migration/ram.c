@@ -29,6 +29,7 @@
 #define DATA_PAGES 128
 #define MAX_RUNS   512
 #define RUN_ZERO   (1u << 31)
+#define HUGE       RAM_BLOCK_ALIGN
 
 typedef struct RAMHeader {
     uint32_t block; /* number, in the order that both sides have checked */
@@ -408,6 +409,7 @@ typedef struct LoadedBlock {
     uint64_t pages;
     bool kept;         /* in its file: nothing may come */
     uint64_t *touched; /* pages that hold something; NULL: all may */
+    uint8_t *huge;     /* of each HUGE bytes, if it is pinned: they have memory */
 } LoadedBlock;
 
 struct RAMLoad {
@@ -436,6 +438,7 @@ RAMLoad *ram_load_new(const GPtrArray *theirs)
         if (!b.kept && is_empty(block)) {
             b.touched = g_try_new0(uint64_t, (b.pages + 63) / 64);
         }
+        b.huge = block->pinned ? g_try_malloc0(block->size / HUGE + 1) : NULL;
         g_array_append_val(l->blocks, b);
     }
     return l;
@@ -446,6 +449,7 @@ void ram_load_free(RAMLoad *l)
     if (l) {
         for (guint i = 0; i < l->blocks->len; i++) {
             g_free(g_array_index(l->blocks, LoadedBlock, i).touched);
+            g_free(g_array_index(l->blocks, LoadedBlock, i).huge);
         }
         g_array_unref(l->blocks);
         g_free(l);
@@ -463,6 +467,20 @@ static void touch(LoadedBlock *b, uint64_t first, uint64_t n)
 {
     for (uint64_t page = first; b->touched && page < first + n; page++) {
         __atomic_fetch_or(&b->touched[page / 64], 1ULL << (page % 64), __ATOMIC_RELAXED);
+    }
+}
+
+/*
+ * What is to be pinned is being given memory behind this: where that is not yet, before a page is
+ * read or written, whose fault would bring a small one.
+ */
+static void get_memory(LoadedBlock *b, uint64_t first, uint64_t n)
+{
+    for (uint64_t at = first * PAGE / HUGE; b->huge && n && at <= (first + n - 1) * PAGE / HUGE;
+         at++) {
+        if (!__atomic_exchange_n(&b->huge[at], 1, __ATOMIC_RELAXED)) {
+            ram_block_populate_huge(b->block, at * HUGE, MIN(HUGE, b->block->size - at * HUGE));
+        }
     }
 }
 
@@ -488,6 +506,7 @@ static bool load_run(LoadedBlock *b, const RAMRun *run, Stream *s, GError **errp
                          "with %" G_GUINT64_FORMAT,
                          b->block->idstr, run->first, run->first + n - 1, b->pages - 1);
     }
+    get_memory(b, run->first, n);
     if (run->pages & RUN_ZERO) {
         clear_pages(b, run->first, n);
         return true;

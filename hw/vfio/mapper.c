@@ -42,6 +42,11 @@ static bool cancelled(VFIOMapper *m)
     return g_atomic_int_get(&m->cancelled);
 }
 
+static RAMBlock *block_to_populate(const MemoryRange *r)
+{
+    return memory_region_has_file(r->mr) ? r->mr->block : NULL;
+}
+
 /* One of several threads at it: each takes the next chunk that nobody has taken. */
 static void *populate(void *opaque)
 {
@@ -51,7 +56,7 @@ static void *populate(void *opaque)
     int mine = g_atomic_int_add(&m->taken, 1), chunk = 0;
 
     for (size_t i = 0; i < n; i++) {
-        RAMBlock *block = memory_region_has_file(ranges[i].mr) ? ranges[i].mr->block : NULL;
+        RAMBlock *block = block_to_populate(&ranges[i]);
         char *host = block ? memory_range_host(&ranges[i]) : NULL;
 
         for (uint64_t at = 0; block && at < ranges[i].size && !cancelled(m); at += CHUNK) {
@@ -206,9 +211,17 @@ static void mapper_free(VFIOMapper *m)
 VFIOMapper *vfio_mapper_new(VFIOContainer *c)
 {
     VFIOMapper *m = g_new0(VFIOMapper, 1);
+    const MemoryRange *ranges;
+    size_t n;
 
     m->container = c;
     m->view = address_space_view(&address_space_memory);
+    ranges = flat_view_ranges(m->view, &n);
+    for (size_t i = 0; i < n; i++) {
+        if (block_to_populate(&ranges[i])) {
+            block_to_populate(&ranges[i])->pinned = true;
+        }
+    }
     m->jobs = g_array_new(FALSE, FALSE, sizeof(Job));
     g_mutex_init(&m->lock);
     g_cond_init(&m->cond);

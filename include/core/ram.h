@@ -15,6 +15,7 @@ typedef struct RAMBlock {
     int fd;             /* memfd or file behind it, -1 for anonymous memory; owned by the backend */
     uint64_t fd_offset; /* where the block starts in that file */
     bool shared;        /* MAP_SHARED */
+    bool pinned;        /* for DMA, or it is going to be: all of it gets memory */
     uint64_t *dirty;    /* see ram_dirty_start() */
     struct RAMBlock *next;
 } RAMBlock;
