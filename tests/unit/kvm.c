@@ -140,7 +140,7 @@ static void mmio_write(void *opaque, uint64_t addr, uint64_t data, unsigned size
     mmio_written = addr << 32 | data;
 }
 
-static void reset(void *opaque)
+static void reset(ResetType type, void *opaque)
 {
     const X86BootState boot = {
         .long_mode = true,
@@ -193,7 +193,7 @@ static void run(void)
 {
     guint watchdog = g_timeout_add_seconds(20, too_late, NULL);
 
-    reset(NULL);
+    reset(RESET_TYPE_COLD, NULL);
     vm_start();
     g_assert_cmpint(main_loop_run(), ==, 0);
     g_source_remove(watchdog);
@@ -245,7 +245,7 @@ static void test_pause(void)
         return;
     }
     LOAD(guest_count);
-    reset(NULL);
+    reset(RESET_TYPE_COLD, NULL);
     for (int i = 0; i < 50; i++) {
         uint64_t before = counter(), still;
 
@@ -417,7 +417,7 @@ static void test_state(void)
     } else {
         LOAD(guest_clock);
     }
-    reset(NULL);
+    reset(RESET_TYPE_COLD, NULL);
     run_for_a_while();
     state = stream_save();
     memory = g_memdup2(ram, RAM_SIZE);
@@ -430,7 +430,7 @@ static void test_state(void)
     run_for_a_while();
     finish();
     g_assert_cmpstr(said->str, ==, "RT");
-    reset(NULL);
+    reset(RESET_TYPE_COLD, NULL);
     load_state(state, memory);
     g_string_truncate(said, 0);
     run_for_a_while();
@@ -485,7 +485,7 @@ static void test_tsc_apart(void)
         g_test_skip("this KVM keeps no TSC offset");
         return;
     }
-    reset(NULL);
+    reset(RESET_TYPE_COLD, NULL);
     state = stream_save();
     stream_set(state, "cpu", 1, "tsc_offset", (uint64_t)apart);
     stream_load(state);
@@ -540,7 +540,7 @@ static void test_state_refused(void)
     if (no_kvm()) {
         return;
     }
-    reset(NULL);
+    reset(RESET_TYPE_COLD, NULL);
     state = stream_save();
     at = stream_field(state, "cpu", 1, "cpuid", &len);
     at[3 * sizeof(struct kvm_cpuid_entry2) + offsetof(struct kvm_cpuid_entry2, ecx)] ^= 4;
