@@ -164,7 +164,7 @@ static const uint8_t *table_at(const AcpiTables *t, uint64_t addr, const char *s
     g_assert_cmphex(addr + 36, <=, t->base + t->data->len);
     g_assert_cmpmem(p, 4, signature, 4);
     g_assert_cmphex(addr - t->base + get(p + 4, 4), <=, t->data->len);
-    g_assert_cmphex(strcmp(signature, "FACS") ? sum(p, get(p + 4, 4)) : 0, ==, 0);
+    g_assert_cmphex(sum(p, get(p + 4, 4)), ==, 0);
     return p;
 }
 
@@ -185,8 +185,7 @@ static void test_acpi(void)
     g_assert_cmphex(sum(t.rsdp, 20) | sum(t.rsdp, 36), ==, 0);
     table_at(&t, get(fadt + 40, 4), "DSDT");
     table_at(&t, get(fadt + 140, 8), "DSDT");
-    table_at(&t, get(fadt + 36, 4), "FACS");
-    g_assert_cmphex(get(fadt + 36, 4) % 64, ==, 0);
+    g_assert_cmphex(get(fadt + 36, 4), ==, X86_FACS);
     g_assert_cmphex(get(fadt + 120, 8), ==, 0xcf9); /* RESET_REG's address */
     g_assert_cmphex(get(mcfg + 44, 8), ==, X86_ECAM_BASE);
     g_assert_cmphex(mcfg[55], ==, 7);
@@ -202,6 +201,20 @@ static void test_acpi(void)
     }
     g_assert_cmpuint(lapic, ==, 128); /* ids 0 … 254 */
     g_assert_cmpuint(lapic + x2apic, ==, CPUS);
+}
+
+/* What the guest and we share. */
+static void test_facs(void)
+{
+    uint8_t facs[ACPI_FACS_SIZE];
+
+    acpi_build_facs(facs);
+    g_assert_cmpmem(facs, 4, "FACS", 4);
+    g_assert_cmpuint(get(facs + 4, 4), ==, sizeof(facs));
+    g_assert_cmphex(acpi_waking_vector(facs), ==, 0);
+    facs[13] = 0xa0;
+    facs[14] = 0x09;
+    g_assert_cmphex(acpi_waking_vector(facs), ==, 0x9a000);
 }
 
 static bool run(const char *dir, const char *const *argv, char **output)
@@ -223,15 +236,15 @@ static bool run(const char *dir, const char *const *argv, char **output)
 /* ACPI's reference compiler takes each table apart and the result together again. */
 static void test_iasl(void)
 {
-    static const char *const names[] = { "DSDT", "FACP", "APIC", "MCFG", "XSDT", "FACS" };
+    static const char *const names[] = { "DSDT", "FACP", "APIC", "MCFG", "XSDT" };
     g_autofree char *iasl = g_find_program_in_path("iasl");
     g_autofree char *dir = g_dir_make_tmp("x86-XXXXXX", NULL);
     AcpiTables t = make_tables();
     g_autoptr(GByteArray) data G_GNUC_UNUSED = t.data;
     const uint8_t *xsdt = table_at(&t, get(t.rsdp + 24, 8), "XSDT");
     const uint8_t *fadt = table_at(&t, get(xsdt + 36, 8), "FACP");
-    const uint64_t addrs[] = { get(fadt + 140, 8), get(xsdt + 36, 8),   get(xsdt + 44, 8),
-                               get(xsdt + 52, 8),  get(t.rsdp + 24, 8), get(fadt + 36, 4) };
+    const uint64_t addrs[] = { get(fadt + 140, 8), get(xsdt + 36, 8), get(xsdt + 44, 8),
+                               get(xsdt + 52, 8), get(t.rsdp + 24, 8) };
 
     for (size_t i = 0; iasl && i < G_N_ELEMENTS(names); i++) {
         const uint8_t *p = table_at(&t, addrs[i], names[i]);
@@ -251,6 +264,7 @@ static void test_iasl(void)
             g_assert_nonnull(strstr(text, "Device (PCI0)"));
             g_assert_nonnull(strstr(text, "Method (_OSC, 4, Serialized)"));
             g_assert_nonnull(strstr(text, "Device (C12B)")); /* the last CPU */
+            g_assert_nonnull(strstr(text, "Name (\\_S3, Package"));
             g_assert_nonnull(strstr(text, "Name (\\_S5, Package"));
         }
     }
@@ -875,6 +889,170 @@ static void test_power(void)
     device_destroy(pm);
 }
 
+/* ---- sleep ---- */
+
+static GString *sleep_events;
+static Device *sleeper;
+static bool can_wake;
+
+static void note_sleep(const char *name, JsonObject *data, void *opaque)
+{
+    g_string_append_printf(sleep_events, "%s ", name);
+}
+
+static void assert_slept(const char *events, RunState state)
+{
+    g_assert_cmpstr(sleep_events->str, ==, events);
+    g_assert_cmpstr(run_state_name(run_state()), ==, run_state_name(state));
+    g_assert_true(run_state_is_asleep() == (state == RUN_STATE_SUSPENDED));
+    g_string_truncate(sleep_events, 0);
+}
+
+static bool wake(WakeupReason reason, void *opaque)
+{
+    if (can_wake) {
+        devices_wakeup();
+        x86_pm_woken(sleeper, reason);
+    }
+    return can_wake;
+}
+
+static void fall_asleep(void)
+{
+    outw(0x602, 0x0500); /* button and clock */
+    outw(0x604, X86_SLP_TYP_S3 << 10 | 0x2000);
+}
+
+/* Each step is the guest's or the user's, between two rounds of the main loop. */
+static gboolean sleep_step(gpointer data)
+{
+    g_autoptr(GError) err = NULL;
+    int *step = data;
+
+    switch ((*step)++) {
+    case 0:
+        outw(0x604, X86_SLP_TYP_S3 << 10); /* says how, but not to do it */
+        return G_SOURCE_CONTINUE;
+    case 1:
+        assert_slept("RESUME ", RUN_STATE_RUNNING);
+        g_assert_false(system_wakeup_request(WAKEUP_REASON_OTHER, &err));
+        g_assert_cmpstr(err->message, ==, "Unable to wake up: guest is not in suspended state");
+        fall_asleep();
+        return G_SOURCE_CONTINUE;
+    case 2: /* it sleeps on through a stop; who wakes it then has come too early */
+        assert_slept("SUSPEND ", RUN_STATE_SUSPENDED);
+        g_assert_true(run_state_is_live());
+        g_assert_false(run_state_is_running());
+        vm_stop(RUN_STATE_PAUSED);
+        g_assert_true(run_state_is_asleep());
+        g_assert_false(system_wakeup_request(WAKEUP_REASON_OTHER, NULL));
+        vm_start();
+        assert_slept("STOP RESUME ", RUN_STATE_SUSPENDED);
+        g_assert_true(system_wakeup_request(WAKEUP_REASON_OTHER, NULL));
+        return G_SOURCE_CONTINUE;
+    case 3:
+        assert_slept("WAKEUP ", RUN_STATE_RUNNING);
+        g_assert_cmphex(inw(0x600), ==, 0x8100);
+        g_assert_cmphex(inw(0x602), ==, 0); /* of a device that was reset */
+        outw(0x600, 0x8100);
+        g_assert_cmphex(inw(0x600), ==, 0);
+        fall_asleep();
+        vm_stop(RUN_STATE_PAUSED); /* before the main loop gets to it */
+        g_assert_true(run_state_is_asleep());
+        system_powerdown_request(); /* the button is remembered */
+        return G_SOURCE_CONTINUE;
+    case 4:
+        g_assert_cmpint(run_state(), ==, RUN_STATE_PAUSED);
+        vm_start();
+        assert_slept("SUSPEND STOP POWERDOWN RESUME ", RUN_STATE_SUSPENDED);
+        return G_SOURCE_CONTINUE;
+    case 5:
+        assert_slept("WAKEUP ", RUN_STATE_RUNNING);
+        g_assert_cmphex(inw(0x600), ==, 0x8100);
+        fall_asleep();
+        return G_SOURCE_CONTINUE;
+    case 6: /* a wake-up and a stop at once: it is awake then */
+        assert_slept("SUSPEND ", RUN_STATE_SUSPENDED);
+        g_assert_true(system_wakeup_request(WAKEUP_REASON_OTHER, NULL));
+        vm_stop(RUN_STATE_PAUSED);
+        vm_start();
+        assert_slept("WAKEUP STOP RESUME ", RUN_STATE_RUNNING);
+        rtc_put(1, 0xc0); /* every second */
+        rtc_put(3, 0xc0);
+        rtc_put(5, 0xc0);
+        rtc_get(12);
+        rtc_put(11, 0x22);
+        fall_asleep();
+        return G_SOURCE_CONTINUE;
+    case 7:
+        *step -= run_state_is_asleep();
+        return G_SOURCE_CONTINUE;
+    case 8:
+        assert_slept("SUSPEND WAKEUP ", RUN_STATE_RUNNING);
+        g_assert_cmphex(inw(0x600), ==, 0x8400);
+        g_assert_cmphex(rtc_get(11), ==, 0x02); /* the alarm is off */
+        fall_asleep();
+        return G_SOURCE_CONTINUE;
+    case 9: /* nowhere to wake up: the machine is reset, and runs */
+        assert_slept("SUSPEND ", RUN_STATE_SUSPENDED);
+        can_wake = false;
+        g_assert_true(system_wakeup_request(WAKEUP_REASON_OTHER, NULL));
+        return G_SOURCE_CONTINUE;
+    case 10:
+        *step -= run_state_is_asleep();
+        return G_SOURCE_CONTINUE;
+    case 11:
+        assert_slept("RESET ", RUN_STATE_RUNNING);
+        fall_asleep();
+        return G_SOURCE_CONTINUE;
+    case 12: /* a reset from outside waits for `cont` */
+        assert_slept("SUSPEND ", RUN_STATE_SUSPENDED);
+        system_reset_request(SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
+        return G_SOURCE_CONTINUE;
+    case 13:
+        assert_slept("RESET ", RUN_STATE_PRELAUNCH);
+        vm_start();
+        assert_slept("RESUME ", RUN_STATE_RUNNING);
+        fall_asleep(); /* a reset at the same time counts more */
+        system_reset_request(SHUTDOWN_CAUSE_GUEST_RESET);
+        return G_SOURCE_CONTINUE;
+    case 14:
+        assert_slept("RESET ", RUN_STATE_RUNNING);
+        fall_asleep();
+        return G_SOURCE_CONTINUE;
+    default:
+        assert_slept("SUSPEND ", RUN_STATE_SUSPENDED);
+        system_shutdown_request(SHUTDOWN_CAUSE_HOST_QMP_QUIT);
+        return G_SOURCE_REMOVE;
+    }
+}
+
+static void test_sleep(void)
+{
+    Device *rtc = board_plug(g_object_new(g_type_from_name(TYPE_MC146818_RTC), NULL));
+    int step = 0;
+
+    sleeper = board_plug(g_object_new(g_type_from_name(TYPE_X86_PM), NULL));
+    rtc_set_pm(rtc, sleeper);
+    sleep_events = g_string_new(NULL);
+    event_set_listener(note_sleep, NULL);
+    fall_asleep(); /* nobody would wake it */
+    g_assert_false(wakeup_is_supported());
+    wakeup_register(wake, NULL);
+    can_wake = true;
+    vm_stop(RUN_STATE_PAUSED);
+    vm_start();
+    g_idle_add(sleep_step, &step);
+    g_assert_cmpint(main_loop_run(), ==, 0);
+    g_assert_cmpint(step, ==, 16);
+    event_set_listener(NULL, NULL);
+    run_state_set_asleep(false);
+    wakeup_register(NULL, NULL);
+    g_string_free(sleep_events, TRUE);
+    device_destroy(rtc);
+    device_destroy(sleeper);
+}
+
 /* What the guest does until it stands still. */
 static void (*last_act)(void);
 
@@ -972,7 +1150,9 @@ int main(int argc, char **argv)
     g_test_add("/x86/boot/fifo", Files, NULL, files_set_up, test_fifo, files_tear_down);
     g_test_add_func("/x86/serial", test_serial);
     g_test_add_func("/x86/rtc", test_rtc);
+    g_test_add_func("/x86/facs", test_facs);
     g_test_add_func("/x86/pm", test_pm);
+    g_test_add_func("/x86/sleep", test_sleep);
     g_test_add_func("/x86/power", test_power);
     g_test_add_func("/x86/policy", test_policy);
     return g_test_run();
