@@ -178,6 +178,7 @@ static void write_control(X86PM *s, uint16_t value)
     if (value & PM1_SLP_EN && type == X86_SLP_TYP_S5) {
         system_shutdown_request(SHUTDOWN_CAUSE_GUEST_SHUTDOWN);
     } else if (value & PM1_SLP_EN && type == X86_SLP_TYP_S3) {
+        s->sts &= (uint16_t) ~(PM1_PWRBTN | PM1_RTC); /* what was before wakes nobody */
         system_suspend_request();
     }
 }
