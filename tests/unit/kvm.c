@@ -77,6 +77,11 @@ GUEST(guest_ap, ".code16",
       X2APIC_ON APIC_ENABLE "lock incl " STR(AP_SEEN) "; sti; 1: hlt; jmp 1b;"
       ".balign 128; mov $'I', %al;" SAY END);
 
+/* In real mode, five bytes into the paragraph at CODE. */
+GUEST(guest_real, ".code16",
+      "mov %cs, %ax; cmp $" STR(CODE) " >> 4, %ax; jne 1f; call 2f; 2: pop %ax; cmp $15, %ax; jne 1f;"
+      "mov $'V', %al;" SAY "1: " END);
+
 /* Waits for one interrupt, vector 0x40, whose handler is its second half. */
 GUEST(guest_irq, ".code64",
       X2APIC_ON APIC_ENABLE
@@ -188,15 +193,20 @@ static gboolean too_late(gpointer opaque)
     return G_SOURCE_REMOVE;
 }
 
-/* From reset until it ends. */
-static void run(void)
+static void run_on(void)
 {
     guint watchdog = g_timeout_add_seconds(20, too_late, NULL);
 
-    reset(RESET_TYPE_COLD, NULL);
     vm_start();
     g_assert_cmpint(main_loop_run(), ==, 0);
     g_source_remove(watchdog);
+}
+
+/* From reset until it ends. */
+static void run(void)
+{
+    reset(RESET_TYPE_COLD, NULL);
+    run_on();
 }
 
 static bool no_kvm(void)
@@ -216,6 +226,21 @@ static void test_exits(void)
     run();
     g_assert_cmpstr(said->str, ==, "AxyzZ1");
     g_assert_cmphex(mmio_written, ==, 0x12345678);
+}
+
+/* Where a guest wakes up. */
+static void test_real_mode(void)
+{
+    if (no_kvm()) {
+        return;
+    }
+    LOAD(guest_exits);
+    run();
+    LOAD(guest_real);
+    memmove(ram + CODE + 5, ram + CODE, (size_t)(guest_real_end - guest_real));
+    kvm_reset(&(X86BootState) { .real_mode = true, .rip = CODE + 5 });
+    run_on();
+    g_assert_cmpstr(said->str, ==, "V");
 }
 
 static void test_triple_fault(void)
@@ -673,6 +698,7 @@ int main(int argc, char **argv)
         unusable = err->message;
     }
     g_test_add_func("/kvm/exits", test_exits);
+    g_test_add_func("/kvm/real-mode", test_real_mode);
     g_test_add_func("/kvm/triple-fault", test_triple_fault);
     g_test_add_func("/kvm/pause", test_pause);
     g_test_add_func("/kvm/wake", test_wake);
