@@ -77,7 +77,6 @@ typedef struct __attribute__((packed)) AcpiFacs {
     uint8_t version, reserved[31];
 } AcpiFacs;
 G_STATIC_ASSERT(sizeof(AcpiFacs) == ACPI_FACS_SIZE);
-G_STATIC_ASSERT(X86_FACS % 64 == 0 && X86_FACS >= X86_RSDP + ACPI_RSDP_SIZE);
 
 /* MADT: a header, and entries of these kinds. */
 typedef struct __attribute__((packed)) MadtHeader {

@@ -22,6 +22,8 @@
 
 #include <string.h>
 
+G_STATIC_ASSERT(X86_FACS % 64 == 0 && X86_FACS >= X86_SMBIOS + SMBIOS_ENTRY_SIZE);
+
 typedef struct Q35Machine {
     Machine parent;
     X86CPUModel *cpu;
@@ -136,10 +138,13 @@ static bool create_devices(Q35Machine *s, GError **errp)
     const MachineConfig *c = &MACHINE(s)->config;
     Device *rtc = g_object_new(g_type_from_name(TYPE_MC146818_RTC), NULL);
 
-    s->pm = g_object_new(g_type_from_name(TYPE_X86_PM), NULL);
     rtc_set_memory(rtc, s->mem.below_4g, s->mem.above_4g);
+    if (!place(rtc, errp)) {
+        return false;
+    }
+    s->pm = g_object_new(g_type_from_name(TYPE_X86_PM), NULL);
     rtc_set_pm(rtc, s->pm);
-    if (!place(s->pm, errp) || !place(rtc, errp) ||
+    if (!place(s->pm, errp) ||
         !place(g_object_new(g_type_from_name(TYPE_RESET_CONTROL), NULL), errp)) {
         return false;
     }
@@ -238,9 +243,8 @@ static void q35_reset(ResetType type, void *opaque)
 static bool q35_wakeup(WakeupReason reason, void *opaque)
 {
     Q35Machine *s = opaque;
-    const uint8_t *facs = x86_memory_ptr(&s->mem, X86_FACS, ACPI_FACS_SIZE);
 
-    s->waking_vector = acpi_waking_vector(facs);
+    s->waking_vector = acpi_waking_vector(x86_memory_ptr(&s->mem, X86_FACS, ACPI_FACS_SIZE));
     if (!s->waking_vector || s->waking_vector >= X86_1M) {
         error_report("wake-up: the guest's waking vector is 0x%x, which is no address in "
                      "its first MiB: the machine is reset",

@@ -387,6 +387,11 @@ static void test_reset(void)
     g_assert_cmphex(find("c")->regions[0].addr, !=, PCI_BAR_UNMAPPED);
 
     device_del_id("c", "");
+    devices_wakeup(); /* the guest is still there: it keeps the card, and assigns all itself */
+    g_assert_cmphex(exp_rd(port, PCI_EXP_SLTCTL), ==, 0x01c0);
+    g_assert_cmphex(find("c")->regions[0].addr, ==, PCI_BAR_UNMAPPED);
+    DEVICE(find("c"))->ask_again = 0;
+    device_del_id("c", "");
     expect_events("");
     devices_reset();
     expect_events("DEVICE_DELETED:c ");
