@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * KVM for real: small guests in 64-bit mode on this host's /dev/kvm; skipped where that is not to
- * be had.  A guest speaks by bytes to port 0x500 and ends by a byte to port 0x501.
+ * be had.  A guest speaks by bytes to port 0x500, ends by one to 0x501, sleeps by one to 0x502.
  */
 #include "accel/kvm/kvm-int.h"
 
@@ -77,6 +77,10 @@ GUEST(guest_ap, ".code16",
       X2APIC_ON APIC_ENABLE "lock incl " STR(AP_SEEN) "; sti; 1: hlt; jmp 1b;"
       ".balign 128; mov $'I', %al;" SAY END);
 
+/* Asks for sleep as fast as it can. */
+GUEST(guest_sleep, ".code64",
+      "mov $'S', %al;" SAY "mov $0x502, %edx; 1: outb %al, %dx; incq " STR(COUNTER) "; jmp 1b");
+
 /* In real mode, five bytes into the paragraph at CODE. */
 GUEST(guest_real, ".code16",
       "mov %cs, %ax; cmp $" STR(CODE) " >> 4, %ax; jne 1f; call 2f; 2: pop %ax; cmp $15, %ax; jne 1f;"
@@ -130,6 +134,8 @@ static void port_write(void *opaque, uint64_t addr, uint64_t data, unsigned size
     g_assert_cmpuint(size, ==, 1);
     if (addr == 0) {
         g_string_append_c(said, data);
+    } else if (addr == 2) {
+        system_suspend_request();
     } else {
         system_shutdown_request(SHUTDOWN_CAUSE_GUEST_SHUTDOWN);
     }
@@ -193,20 +199,15 @@ static gboolean too_late(gpointer opaque)
     return G_SOURCE_REMOVE;
 }
 
-static void run_on(void)
-{
-    guint watchdog = g_timeout_add_seconds(20, too_late, NULL);
-
-    vm_start();
-    g_assert_cmpint(main_loop_run(), ==, 0);
-    g_source_remove(watchdog);
-}
-
 /* From reset until it ends. */
 static void run(void)
 {
+    guint watchdog = g_timeout_add_seconds(20, too_late, NULL);
+
     reset(RESET_TYPE_COLD, NULL);
-    run_on();
+    vm_start();
+    g_assert_cmpint(main_loop_run(), ==, 0);
+    g_source_remove(watchdog);
 }
 
 static bool no_kvm(void)
@@ -228,19 +229,38 @@ static void test_exits(void)
     g_assert_cmphex(mmio_written, ==, 0x12345678);
 }
 
-/* Where a guest wakes up. */
-static void test_real_mode(void)
+static bool wake(WakeupReason reason, void *opaque)
 {
+    memcpy(ram + CODE + 5, guest_real, (size_t)(guest_real_end - guest_real));
+    kvm_reset(&(X86BootState) { .real_mode = true, .rip = CODE + 5 });
+    return true;
+}
+
+/* Its processors stand still meanwhile. */
+static gboolean wake_later(gpointer opaque)
+{
+    uint64_t *seen = opaque, before = *seen;
+
+    if (run_state() != RUN_STATE_SUSPENDED) {
+        return G_SOURCE_CONTINUE;
+    }
+    *seen = *(volatile uint64_t *)(void *)(ram + COUNTER);
+    return *seen != before || !system_wakeup_request(WAKEUP_REASON_OTHER, NULL);
+}
+
+static void test_sleep(void)
+{
+    uint64_t seen = UINT64_MAX;
+
     if (no_kvm()) {
         return;
     }
-    LOAD(guest_exits);
+    wakeup_register(wake, NULL);
+    LOAD(guest_sleep);
+    g_timeout_add(20, wake_later, &seen);
     run();
-    LOAD(guest_real);
-    memmove(ram + CODE + 5, ram + CODE, (size_t)(guest_real_end - guest_real));
-    kvm_reset(&(X86BootState) { .real_mode = true, .rip = CODE + 5 });
-    run_on();
-    g_assert_cmpstr(said->str, ==, "V");
+    g_assert_cmpstr(said->str, ==, "SV");
+    wakeup_register(NULL, NULL);
 }
 
 static void test_triple_fault(void)
@@ -657,7 +677,7 @@ static bool set_up(GError **errp)
     memory_region_add_child(address_space_memory.root, 0, &ram_region, 0);
     memory_region_init_io(&mmio_region, NULL, &mmio_ops, NULL, "mmio", 0x1000);
     memory_region_add_child(address_space_memory.root, MMIO, &mmio_region, 0);
-    memory_region_init_io(&port_region, NULL, &port_ops, NULL, "ports", 2);
+    memory_region_init_io(&port_region, NULL, &port_ops, NULL, "ports", 3);
     memory_region_add_child(address_space_io.root, 0x500, &port_region, 0);
     if (!kvm_init(errp) || !kvm_create_irqchip(errp)) {
         return false;
@@ -698,7 +718,7 @@ int main(int argc, char **argv)
         unusable = err->message;
     }
     g_test_add_func("/kvm/exits", test_exits);
-    g_test_add_func("/kvm/real-mode", test_real_mode);
+    g_test_add_func("/kvm/sleep", test_sleep);
     g_test_add_func("/kvm/triple-fault", test_triple_fault);
     g_test_add_func("/kvm/pause", test_pause);
     g_test_add_func("/kvm/wake", test_wake);
