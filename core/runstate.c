@@ -12,6 +12,7 @@
 #include "core/device.h"
 #include "core/event.h"
 #include "core/lock.h"
+#include "util/error.h"
 #include "util/trace.h"
 
 RunStatePolicy run_state_policy;
