@@ -207,13 +207,13 @@ void device_foreach(void (*fn)(Device *dev, void *opaque), void *opaque)
 /* ---- reset ---- */
 
 typedef struct ResetHandler {
-    void (*fn)(void *opaque);
+    void (*fn)(ResetType type, void *opaque);
     void *opaque;
 } ResetHandler;
 
 static GArray *reset_handlers;
 
-void reset_register(void (*fn)(void *opaque), void *opaque)
+void reset_register(void (*fn)(ResetType type, void *opaque), void *opaque)
 {
     ResetHandler handler = { fn, opaque };
 
@@ -247,15 +247,25 @@ static void complete_unplugs(void)
     }
 }
 
-void devices_reset(void)
+static void reset_all(ResetType type)
 {
-    complete_unplugs();
     device_foreach(reset_device, NULL);
     for (guint i = 0; reset_handlers && i < reset_handlers->len; i++) {
         ResetHandler *handler = &g_array_index(reset_handlers, ResetHandler, i);
 
-        handler->fn(handler->opaque);
+        handler->fn(type, handler->opaque);
     }
+}
+
+void devices_reset(void)
+{
+    complete_unplugs();
+    reset_all(RESET_TYPE_COLD);
+}
+
+void devices_wakeup(void)
+{
+    reset_all(RESET_TYPE_WAKEUP);
 }
 
 void devices_shutdown(void)

@@ -2,7 +2,7 @@
 /*
  * Requests are bits and a cause, set from any thread under a small lock of their own (innermost:
  * nothing else is taken while it is held); the main loop wakes up and carries them out in the
- * order shutdown, reset, power-down, stop.
+ * order sleep, shutdown, reset, wake-up, power-down, stop.
  */
 #include "core/runstate.h"
 
@@ -12,6 +12,7 @@
 #include "core/device.h"
 #include "core/event.h"
 #include "core/lock.h"
+#include "util/error.h"
 #include "util/trace.h"
 
 RunStatePolicy run_state_policy;
@@ -29,6 +30,7 @@ static const char *const state_names[] = {
     [RUN_STATE_INMIGRATE] = "inmigrate",
     [RUN_STATE_FINISH_MIGRATE] = "finish-migrate",
     [RUN_STATE_POSTMIGRATE] = "postmigrate",
+    [RUN_STATE_SUSPENDED] = "suspended",
 };
 
 static const struct {
@@ -69,6 +71,11 @@ RunState run_state(void)
 bool run_state_is_running(void)
 {
     return state == RUN_STATE_RUNNING;
+}
+
+bool run_state_is_live(void)
+{
+    return state == RUN_STATE_RUNNING || state == RUN_STATE_SUSPENDED;
 }
 
 /* ---- notifiers ---- */
@@ -130,32 +137,117 @@ bool run_state_is_given_away(void)
     return given_away;
 }
 
-void vm_start(void)
+/* ---- sleep ---- */
+
+static bool asleep; /* the guest */
+/* Requests; these are guarded by the machine lock. */
+static bool suspend_wanted;
+static WakeupReason wakeup_wanted;
+static WakeupFn wakeup_fn;
+static void *wakeup_opaque;
+
+bool run_state_is_asleep(void)
 {
-    if (state == RUN_STATE_RUNNING || given_away) {
-        return;
-    }
-    TRACE("vm_state_notify", "running 1 state running");
-    state = RUN_STATE_RUNNING;
-    event_emit("RESUME", NULL);
-    notify(true);
-    accel->resume_vcpus();
+    return asleep;
 }
 
-/* True when the VM was running until now. */
+void run_state_set_asleep(bool value)
+{
+    asleep = value;
+}
+
+void wakeup_register(WakeupFn fn, void *opaque)
+{
+    wakeup_fn = fn;
+    wakeup_opaque = opaque;
+}
+
+bool wakeup_is_supported(void)
+{
+    return wakeup_fn;
+}
+
+void system_suspend_request(void)
+{
+    if (state == RUN_STATE_RUNNING && wakeup_fn) {
+        suspend_wanted = true;
+        g_main_context_wakeup(NULL);
+    }
+}
+
+/* If it is wanted. */
+static void suspend(void)
+{
+    if (!suspend_wanted || state != RUN_STATE_RUNNING) {
+        return;
+    }
+    accel->pause_vcpus();
+    suspend_wanted = false; /* until it stood still it may have asked again */
+    asleep = true;
+    state = RUN_STATE_SUSPENDED;
+    event_emit("SUSPEND", NULL);
+}
+
+bool system_wakeup_request(WakeupReason reason, GError **errp)
+{
+    if (state != RUN_STATE_SUSPENDED) {
+        return error_set(errp, "Unable to wake up: guest is not in suspended state");
+    }
+    wakeup_wanted = reason;
+    g_main_context_wakeup(NULL);
+    return true;
+}
+
+static void wake_up(void)
+{
+    WakeupReason reason = wakeup_wanted;
+
+    wakeup_wanted = WAKEUP_REASON_NONE;
+    if (reason == WAKEUP_REASON_NONE || state != RUN_STATE_SUSPENDED) {
+        return;
+    }
+    if (!wakeup_fn(reason, wakeup_opaque)) {
+        system_reset_request(SHUTDOWN_CAUSE_GUEST_RESET);
+        return;
+    }
+    asleep = false;
+    state = RUN_STATE_RUNNING;
+    accel->resume_vcpus();
+    event_emit("WAKEUP", NULL);
+}
+
+/* ---- start and stop ---- */
+
+void vm_start(void)
+{
+    if (run_state_is_live() || given_away) {
+        return;
+    }
+    state = asleep ? RUN_STATE_SUSPENDED : RUN_STATE_RUNNING;
+    TRACE("vm_state_notify", "running 1 state %s", state_names[state]);
+    event_emit("RESUME", NULL);
+    notify(true);
+    if (state == RUN_STATE_RUNNING) {
+        accel->resume_vcpus();
+    }
+}
+
+/* True when the VM was live until now.  What was asked for before comes before. */
 static bool do_vm_stop(RunState next)
 {
-    bool was_running = state == RUN_STATE_RUNNING;
+    bool was_live = run_state_is_live();
 
+    wake_up();
     TRACE("vm_state_notify", "running 0 state %s", state_names[next]);
-    if (was_running) {
+    if (state == RUN_STATE_RUNNING) {
         accel->pause_vcpus();
+        suspend();
     }
     state = next;
-    if (was_running) {
+    if (was_live) {
         notify(false);
     }
-    return was_running;
+    return was_live;
 }
 
 void vm_stop(RunState next)
@@ -273,17 +365,25 @@ static void forget_repetition(ShutdownCause *request)
     g_mutex_unlock(&requests.lock);
 }
 
+/* As in QEMU, a machine whose guest slept waits for `cont`, unless the reset is the guest's own. */
 static void system_reset(ShutdownCause cause)
 {
-    bool was_running = state == RUN_STATE_RUNNING;
+    bool runs;
 
-    if (was_running) {
+    wake_up();
+    if (state == RUN_STATE_SUSPENDED && !shutdown_cause_from_guest(cause)) {
+        do_vm_stop(RUN_STATE_PAUSED);
+    }
+    runs = run_state_is_live();
+    if (runs) {
         accel->pause_vcpus();
     }
     forget_repetition(&requests.reset);
+    suspend_wanted = asleep = false;
     devices_reset();
     event_emit("RESET", cause_data(cause));
-    if (was_running) {
+    if (runs) {
+        state = RUN_STATE_RUNNING;
         accel->resume_vcpus();
     } else {
         state = RUN_STATE_PRELAUNCH; /* whatever the old guest came to; `cont` starts the new one */
@@ -329,6 +429,9 @@ static bool handle_requests(void)
     requests.powerdown = requests.stop_wanted = false;
     g_mutex_unlock(&requests.lock);
 
+    if (reset == SHUTDOWN_CAUSE_NONE) { /* else there is nothing to wake up for */
+        suspend();
+    }
     if (shutdown != SHUTDOWN_CAUSE_NONE) {
         event_emit("SHUTDOWN", cause_data(shutdown));
         if (!run_state_policy.no_shutdown || ends_always(shutdown)) {
@@ -340,6 +443,7 @@ static bool handle_requests(void)
     if (reset != SHUTDOWN_CAUSE_NONE && !given_away) {
         system_reset(reset);
     }
+    wake_up();
     if (powerdown) {
         event_emit("POWERDOWN", NULL);
         if (powerdown_fn) {

@@ -142,7 +142,7 @@ static bool take_end(Stream *s, GByteArray *buf, GError **errp)
     in.ended = true;
     g_cond_broadcast(&in.changed);
     g_mutex_unlock(&in.lock);
-    if (in.end.running > 1 || in.end.reset > SHUTDOWN_CAUSE_GUEST_PANIC ||
+    if (in.end.state > (END_LIVE | END_ASLEEP) || in.end.reset > SHUTDOWN_CAUSE_GUEST_PANIC ||
         in.end.shutdown > SHUTDOWN_CAUSE_GUEST_PANIC) {
         return error_set(errp, "bad record 'end'");
     }
@@ -347,6 +347,7 @@ static bool load_end(GError **errp)
     if (cpr_is_incoming() && !cpr_adopt(errp)) {
         return false;
     }
+    run_state_set_asleep(in.end.state & END_ASLEEP); /* the states' alarms may wake it */
     for (guint i = 0; i < in.sections->len; i++) {
         MigrationSection *s = in.sections->pdata[i];
 
@@ -448,7 +449,7 @@ static bool take_over(GError **errp)
     migration_parameters.mode = MIG_MODE_NORMAL; /* of the next one */
     migration_set_status(MIGRATION_STATUS_COMPLETED);
     vm_stop(RUN_STATE_PAUSED);
-    if (in.autostart && in.end.running && !g_atomic_int_get(&in.ending)) {
+    if (in.autostart && in.end.state & END_LIVE && !g_atomic_int_get(&in.ending)) {
         vm_start();
     }
     migration_request_again(&in.end);

@@ -41,10 +41,12 @@ typedef struct Hello {
 #define MULTIFD_MAX     255
 
 typedef struct EndRecord {
-    uint32_t running;         /* the VM ran before it was stopped for this */
+    uint32_t state;           /* as bits, below */
     uint32_t reset, shutdown; /* ShutdownCause: what was asked for and is not done yet */
     uint32_t kept;            /* ram_files_sum() */
 } EndRecord;
+#define END_LIVE   (1u << 0) /* the VM ran, or was suspended, before it was stopped for this */
+#define END_ASLEEP (1u << 1) /* the guest sleeps */
 /* The main loop will do it. */
 void migration_request_again(const EndRecord *end);
 

@@ -30,7 +30,7 @@
 
 static bool stop_vm(GError **errp)
 {
-    outgoing.was_running = run_state_is_running();
+    outgoing.was_live = run_state_is_live();
     outgoing.old_state = run_state();
     outgoing.stopped = g_get_monotonic_time();
     g_atomic_int_set(&outgoing.urgent, 1);
@@ -112,7 +112,7 @@ static bool fits(void)
 
 static bool precopy(GError **errp)
 {
-    bool running;
+    bool live;
 
     do {
         int64_t start = g_get_monotonic_time(), took;
@@ -126,15 +126,15 @@ static bool precopy(GError **errp)
             outgoing.bandwidth = (source_bytes_sent() - before) * 1e6 / MAX(took, 1);
         }
         machine_lock();
-        running = run_state_is_running();
+        live = run_state_is_live();
         machine_unlock();
-        if (running) {
+        if (live) {
             sync_dirty();
             migration_throttle(ram_stats.remaining, source_bytes_sent() - before);
         }
         TRACE("migration_pass", "pending %" G_GUINT64_FORMAT " bandwidth %" G_GUINT64_FORMAT,
               source_pending(false), outgoing.bandwidth);
-    } while (!source_is_stopping(NULL) && running && !(fits() && source_devices_ready()));
+    } while (!source_is_stopping(NULL) && live && !(fits() && source_devices_ready()));
     return true;
 }
 
@@ -165,7 +165,9 @@ static bool save_states(GError **errp)
     ShutdownCause reset, shutdown;
 
     system_requests_take(&reset, &shutdown);
-    outgoing.end = (EndRecord) { outgoing.was_running, reset, shutdown };
+    outgoing.end = (EndRecord) { .reset = reset, .shutdown = shutdown };
+    outgoing.end.state =
+        (outgoing.was_live ? END_LIVE : 0) | (run_state_is_asleep() ? END_ASLEEP : 0);
     outgoing.states = g_byte_array_new();
     if (!vmstate_save_all(outgoing.states, errp)) {
         return false;
@@ -309,9 +311,8 @@ static bool finish(GError **errp)
         migration_sections_release(g_steal_pointer(&outgoing.sections)); /* out of the downtime */
     } else {
         if (outgoing.stopped && !outgoing.ending) {
-            vm_stop(outgoing.old_state == RUN_STATE_RUNNING ? RUN_STATE_PAUSED
-                                                            : outgoing.old_state);
-            if (outgoing.was_running) {
+            vm_stop(outgoing.was_live ? RUN_STATE_PAUSED : outgoing.old_state);
+            if (outgoing.was_live) {
                 vm_start();
             }
             migration_request_again(&outgoing.end);

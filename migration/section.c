@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/accel.h"
+#include "core/runstate.h"
 #include "util/error.h"
 
 /* ---- sections ---- */
@@ -135,12 +136,17 @@ void migration_unblock(unsigned number)
     }
 }
 
+static bool holds(const Blocker *b, MigMode mode)
+{
+    return b->modes & 1u << mode && !(b->modes & MIG_UNLESS_ASLEEP && run_state_is_asleep());
+}
+
 const char *migration_blocker(MigMode mode)
 {
     for (GSList *l = blockers; l; l = l->next) {
         const Blocker *b = l->data;
 
-        if (b->modes & 1u << mode) {
+        if (holds(b, mode)) {
             return b->reason;
         }
     }
@@ -154,7 +160,7 @@ JsonArray *migration_blockers(MigMode mode)
     for (GSList *l = blockers; l; l = l->next) {
         const Blocker *b = l->data;
 
-        if (b->modes & 1u << mode) {
+        if (holds(b, mode)) {
             json_array_add_string_element(list, b->reason);
         }
     }

@@ -32,7 +32,7 @@ typedef struct MigrationSource {
     gint urgent; /* atomic: the VM stands still, max-bandwidth does not count */
     /* Machine lock. */
     GPtrArray *sections;
-    bool was_running;
+    bool was_live;
     RunState old_state;
     bool ending;   /* the process is: the VM is not to run any more */
     bool finished; /* the thread is about to end */

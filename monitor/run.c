@@ -24,7 +24,7 @@ static bool is_ours(GError **errp)
 /* A VM that stands still already keeps the reason why. */
 static JsonNode *stop(JsonObject *args, GError **errp)
 {
-    if (run_state_is_running()) {
+    if (run_state_is_live()) {
         vm_stop(RUN_STATE_PAUSED);
     } else if (run_state() == RUN_STATE_INMIGRATE) {
         migration_incoming_autostart(false);
@@ -69,6 +69,24 @@ static JsonNode *system_powerdown(JsonObject *args, GError **errp)
     return NULL;
 }
 
+static JsonNode *system_wakeup(JsonObject *args, GError **errp)
+{
+    if (!wakeup_is_supported()) {
+        error_set(errp, "wake-up from suspend is not supported by this guest");
+    } else {
+        system_wakeup_request(WAKEUP_REASON_OTHER, errp);
+    }
+    return NULL;
+}
+
+static JsonNode *query_current_machine(JsonObject *args, GError **errp)
+{
+    JsonObject *o = json_object_new();
+
+    json_object_set_boolean_member(o, "wakeup-suspend-support", wakeup_is_supported());
+    return node_of_object(o);
+}
+
 static const QMPCommand run_commands[] = {
     { "query-status", query_status },
     { "stop", stop },
@@ -76,6 +94,8 @@ static const QMPCommand run_commands[] = {
     { "quit", quit },
     { "system_reset", system_reset },
     { "system_powerdown", system_powerdown },
+    { "system_wakeup", system_wakeup },
+    { "query-current-machine", query_current_machine },
 };
 
 MONITOR_COMMANDS(run_commands)

@@ -79,7 +79,8 @@ static bool restore(GError **errp)
 
 /* ---- the boot processor ---- */
 
-static bool start_boot_processor(X86CPU *cpu, const X86BootState *boot, GError **errp)
+/* Flat segments, as the boot protocols want them. */
+static void set_protected_mode(struct kvm_sregs *sregs, const X86BootState *boot)
 {
     const struct kvm_segment code = {
         .selector = BOOT_CODE,
@@ -100,6 +101,22 @@ static bool start_boot_processor(X86CPU *cpu, const X86BootState *boot, GError *
         .g = 1,
         .db = 1,
     };
+
+    sregs->cs = code;
+    sregs->ds = sregs->es = sregs->fs = sregs->gs = sregs->ss = data;
+    sregs->tr = (struct kvm_segment) { .limit = 0x67, .type = 0xb, .present = 1 };
+    sregs->gdt = (struct kvm_dtable) { .base = boot->gdt_base, .limit = boot->gdt_limit };
+    sregs->cr0 = CR0_PE | CR0_ET;
+    if (boot->long_mode) {
+        sregs->cr0 |= CR0_PG;
+        sregs->cr3 = boot->cr3;
+        sregs->cr4 = CR4_PAE;
+        sregs->efer = EFER_LME | EFER_LMA;
+    }
+}
+
+static bool start_boot_processor(X86CPU *cpu, const X86BootState *boot, GError **errp)
+{
     struct kvm_sregs sregs = *(struct kvm_sregs *)(void *)power_on[0].part[VCPU_SREGS];
     struct kvm_regs regs = {
         .rip = boot->rip,
@@ -110,16 +127,13 @@ static bool start_boot_processor(X86CPU *cpu, const X86BootState *boot, GError *
     };
     int ret;
 
-    sregs.cs = code;
-    sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
-    sregs.tr = (struct kvm_segment) { .limit = 0x67, .type = 0xb, .present = 1 };
-    sregs.gdt = (struct kvm_dtable) { .base = boot->gdt_base, .limit = boot->gdt_limit };
-    sregs.cr0 = CR0_PE | CR0_ET;
-    if (boot->long_mode) {
-        sregs.cr0 |= CR0_PG;
-        sregs.cr3 = boot->cr3;
-        sregs.cr4 = CR4_PAE;
-        sregs.efer = EFER_LME | EFER_LMA;
+    if (boot->real_mode) {
+        sregs.cs.selector = (uint16_t)(boot->rip >> 4);
+        sregs.cs.base = boot->rip & ~UINT64_C(0xf);
+        sregs.cr0 = CR0_ET;
+        regs.rip = boot->rip & 0xf;
+    } else {
+        set_protected_mode(&sregs, boot);
     }
     ret = kvm_vcpu_ioctl(cpu, KVM_SET_SREGS, &sregs);
     if (ret >= 0) {

@@ -122,11 +122,12 @@ static void mch_class_init(MCHClass *klass)
 
 /* ---- creation ---- */
 
-static void assign_after_reset(void *opaque)
+/* A guest that wakes brings back itself what it had made of them. */
+static void assign_after_reset(ResetType type, void *opaque)
 {
     g_autoptr(GError) err = NULL;
 
-    if (!pci_assign_resources(&err)) {
+    if (type == RESET_TYPE_COLD && !pci_assign_resources(&err)) {
         error_report("%s", err->message);
     }
 }

@@ -155,7 +155,8 @@ static void slot_init(PCIESlot *s)
     pci_set_word(reg(s, PCI_EXP_SLTCTL), s->hotplug ? ctl : 0);
     update_presence(s);
     change(s, PCI_EXP_SLTSTA, ALL_EVENTS, 0);
-    s->lost_power = s->trial = false;
+    s->lost_power = false;
+    s->trial &= run_state_is_asleep(); /* what it writes when it wakes up is what it had before */
     update_interrupt(s);
 }
 
@@ -267,7 +268,8 @@ static void pcie_slot_plugged(PCIBridge *bridge, PCIDevice *dev)
     if (PCI_FUNC(dev->devfn)) {
         return;
     }
-    s->trial = s->coming && (control(s) & PCI_EXP_SLTCTL_PIC) != PCI_EXP_SLTCTL_PWR_IND_ON;
+    s->trial = (s->coming || run_state_is_asleep()) &&
+               (control(s) & PCI_EXP_SLTCTL_PIC) != PCI_EXP_SLTCTL_PWR_IND_ON;
     s->coming = false;
     if (run_state() == RUN_STATE_PRELAUNCH) {
         slot_init(s);

@@ -43,7 +43,7 @@ static bool dirty_start(void *opaque, GError **errp)
 /* Of none of whose devices the user wants it left to the end. */
 static bool is_asked_now(const VFIOContainer *c)
 {
-    for (guint i = 0; run_state_is_running() && i < vfio_devices->len; i++) {
+    for (guint i = 0; run_state_is_live() && i < vfio_devices->len; i++) {
         const VFIODevice *dev = vfio_devices->pdata[i];
 
         if (dev->container == c && dev->no_running_sync) {
@@ -155,13 +155,13 @@ static void update_p2p_blocker(void)
 
 /* ---- life ---- */
 
-/* A reboot would do without its state if its driver in the guest had let go of it (S3). */
+/* A reboot does without its state while the guest sleeps: its driver there has let go of it. */
 static void block(VFIOMigration *m, const char *why)
 {
     m->blockers[0] = migration_block(NORMAL, "vfio %s: %s", m->dev->name, why);
-    m->blockers[1] = migration_block(REBOOT,
+    m->blockers[1] = migration_block(REBOOT | MIG_UNLESS_ASLEEP,
                                      "vfio %s: %s; without its state cpr-reboot needs a guest in "
-                                     "run state suspended, which this machine does not have",
+                                     "run state suspended",
                                      m->dev->name, why);
 }
 

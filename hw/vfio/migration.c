@@ -371,7 +371,7 @@ static void vfio_mig_cleanup(void *opaque)
 {
     VFIOMigration *m = opaque;
     uint32_t state = vfio_migration_state(m);
-    uint32_t want = run_state_is_running() ? VFIO_DEVICE_STATE_RUNNING : VFIO_DEVICE_STATE_STOP;
+    uint32_t want = run_state_is_live() ? VFIO_DEVICE_STATE_RUNNING : VFIO_DEVICE_STATE_STOP;
     g_autoptr(GError) err = NULL;
     bool ok = true;
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The tables stand in one block of memory: FACS first (it wants 64 byte alignment), then those that
- * point nowhere, of any length, then FADT and XSDT, which point to the others: the block's address
- * is known when only these are missing.  The RSDP lies apart, where scanners look for it.
+ * The tables stand in one block of memory: first those that point nowhere, of any length, then FADT
+ * and XSDT, which point to the others: the block's address is known when only these are missing.  The
+ * RSDP lies apart, where scanners look for it, and so does FACS, which is no table but memory that the
+ * guest and the firmware share: whoever wakes the guest finds it, by whatever program it was started.
  *
  * There is no SMI: SMI_CMD is 0, which says that ACPI mode is always on.  IAPC_BOOT_ARCH denies
  * the keyboard controller although ports 0x60 and 0x64 answer: a guest that believes in one spends
@@ -64,7 +65,6 @@ enum {
     FADT_WBINVD = 1 << 0,
     FADT_PROC_C1 = 1 << 2,
     FADT_NO_SLEEP_BUTTON = 1 << 5, /* as a fixed feature; the power button is one */
-    FADT_NO_RTC_WAKE = 1 << 6,
     FADT_TMR_32BIT = 1 << 8,
     FADT_RESET_REG = 1 << 10,
 };
@@ -76,7 +76,7 @@ typedef struct __attribute__((packed)) AcpiFacs {
     uint64_t x_waking_vector;
     uint8_t version, reserved[31];
 } AcpiFacs;
-G_STATIC_ASSERT(sizeof(AcpiFacs) == 64);
+G_STATIC_ASSERT(sizeof(AcpiFacs) == ACPI_FACS_SIZE);
 
 /* MADT: a header, and entries of these kinds. */
 typedef struct __attribute__((packed)) MadtHeader {
@@ -142,7 +142,7 @@ enum { FADT, MADT, MCFG, LISTED }; /* what XSDT lists */
 typedef struct Block {
     GByteArray *out;
     uint64_t base;             /* its address */
-    guint dsdt, where[LISTED]; /* in the block; FACS is at 0 */
+    guint dsdt, where[LISTED]; /* in the block */
 } Block;
 
 #define BLOCK_ALIGN    0x10000ULL
@@ -178,9 +178,20 @@ static guint finish(Block *b, guint start)
     return start;
 }
 
-static void build_facs(Block *b)
+/* Version 0 has one waking vector only, that of real mode. */
+void acpi_build_facs(uint8_t out[ACPI_FACS_SIZE])
 {
-    PUT(b->out, &(AcpiFacs) { .signature = "FACS", .length = sizeof(AcpiFacs), .version = 2 });
+    AcpiFacs facs = { .signature = "FACS", .length = sizeof(AcpiFacs) };
+
+    memcpy(out, &facs, sizeof(facs));
+}
+
+uint32_t acpi_waking_vector(const uint8_t *facs)
+{
+    AcpiFacs now;
+
+    memcpy(&now, facs, sizeof(now));
+    return now.waking_vector;
 }
 
 static guint build_dsdt(Block *b, const AcpiConfig *config)
@@ -209,12 +220,12 @@ static guint build_fadt(Block *b)
         .c3_latency = 0xfff,
         .century = 0x32,
         .boot_arch = BOOT_ARCH_LEGACY_DEVICES | BOOT_ARCH_NO_VGA,
-        .flags = FADT_WBINVD | FADT_PROC_C1 | FADT_NO_SLEEP_BUTTON | FADT_NO_RTC_WAKE |
-                 FADT_TMR_32BIT | FADT_RESET_REG,
+        .flags =
+            FADT_WBINVD | FADT_PROC_C1 | FADT_NO_SLEEP_BUTTON | FADT_TMR_32BIT | FADT_RESET_REG,
         .reset_reg = ACPI_IO_PORT(X86_PORT_RESET, 8, 1),
         .reset_value = X86_RESET_VALUE,
         .minor_version = 5,
-        .firmware_ctrl = (uint32_t)b->base, /* below 4 GiB; then the 64-bit field is to be 0 */
+        .firmware_ctrl = X86_FACS, /* below 4 GiB; then the 64-bit field is to be 0 */
         .dsdt = (uint32_t)b->base + b->dsdt,
         .x_dsdt = b->base + b->dsdt,
         .x_pm1a_evt = ACPI_IO_PORT(X86_PORT_PM, 32, 2),
@@ -319,7 +330,6 @@ AcpiTables acpi_build(const AcpiConfig *config, uint64_t end)
     Block b = { .out = tables.data };
     AcpiRsdp rsdp = { .revision = 2, .length = sizeof(AcpiRsdp) };
 
-    build_facs(&b);
     b.dsdt = build_dsdt(&b, config);
     b.where[MADT] = build_madt(&b, config);
     b.where[MCFG] = build_mcfg(&b, config);

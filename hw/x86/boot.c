@@ -106,7 +106,7 @@ static void build_e820(X86Boot *boot)
     e820_add(boot, X86_EBDA, 0xa0000, E820_RESERVED);
     e820_add(boot, X86_RSDP, X86_1M, E820_RESERVED);
     e820_add(boot, X86_1M, boot->reserved, E820_RAM);
-    e820_add(boot, boot->reserved, mem->below_4g, E820_NVS); /* where FACS must be */
+    e820_add(boot, boot->reserved, mem->below_4g, E820_NVS); /* tables */
     e820_add(boot, X86_ECAM_BASE, X86_ECAM_BASE + X86_ECAM_SIZE, E820_RESERVED);
     e820_add(boot, mem->above_4g_base, mem->above_4g_base + mem->above_4g, E820_RAM);
 }

@@ -2,7 +2,7 @@
 /*
  * DSDT: what there is on the board that cannot be found by looking.  The host bridge with its
  * windows and interrupt wiring, the places that no PCI window may take, serial ports, clock,
- * processors, and how to switch off.
+ * processors, and how to sleep and to switch off.
  */
 #include "hw/x86/acpi.h"
 
@@ -188,6 +188,17 @@ static void build_processor(Aml *a, unsigned index)
     aml_end(a);
 }
 
+static void build_sleep_state(Aml *a, const char *name, unsigned type)
+{
+    aml_name(a, name);
+    aml_package(a, 4);
+    aml_int(a, type); /* PM1a, PM1b, reserved */
+    aml_int(a, 0);
+    aml_int(a, 0);
+    aml_int(a, 0);
+    aml_end(a);
+}
+
 void acpi_build_dsdt(const AcpiConfig *config, GByteArray *out)
 {
     Aml a = { .out = out };
@@ -206,11 +217,6 @@ void acpi_build_dsdt(const AcpiConfig *config, GByteArray *out)
     }
     aml_end(&a);
 
-    aml_name(&a, "\\_S5");
-    aml_package(&a, 4);
-    aml_int(&a, X86_SLP_TYP_S5); /* PM1a, PM1b, reserved */
-    aml_int(&a, 0);
-    aml_int(&a, 0);
-    aml_int(&a, 0);
-    aml_end(&a);
+    build_sleep_state(&a, "\\_S3", X86_SLP_TYP_S3);
+    build_sleep_state(&a, "\\_S5", X86_SLP_TYP_S5);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * ACPI fixed hardware (ACPI 6.5, 4.8): PM1 status and enable, PM1 control, the PM timer, and with
- * them the power button, the system control interrupt and the way to switch off.
+ * them the power button, the system control interrupt and the ways to sleep and to switch off.
  *
  * The timer counts at 3.579545 MHz while the VM runs and has 32 bits.  Its status bit is set when
  * the highest bit changes, which is looked at when somebody reads it, or by an alarm while the
@@ -25,6 +25,7 @@ enum {
     PM1_GBL = 1 << 5,
     PM1_PWRBTN = 1 << 8,
     PM1_RTC = 1 << 10,
+    PM1_WAK = 1 << 15, /* status only */
     PM1_ENABLES = PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_RTC,
 };
 enum {
@@ -109,11 +110,47 @@ static void pm_alarm(void *opaque)
     update_sci(opaque);
 }
 
+/* ---- waking up ---- */
+
+/* The button always wakes it, the clock where the guest wants it.  Once the VM is live, that is. */
+static void check_wakeup(X86PM *s)
+{
+    if (run_state() != RUN_STATE_SUSPENDED) {
+        return;
+    }
+    if (s->sts & s->en & PM1_RTC) {
+        system_wakeup_request(WAKEUP_REASON_RTC, NULL);
+    } else if (s->sts & PM1_PWRBTN) {
+        system_wakeup_request(WAKEUP_REASON_OTHER, NULL);
+    }
+}
+
 static void pm_power_button(void *opaque)
 {
     X86PM *s = opaque;
 
     s->sts |= PM1_PWRBTN;
+    update_sci(s);
+    check_wakeup(s);
+}
+
+/* While the guest is awake the clock's own interrupt is enough. */
+void x86_pm_rtc_alarm(Device *pm)
+{
+    X86PM *s = X86_PM(pm);
+
+    if (run_state_is_asleep()) {
+        s->sts |= PM1_RTC;
+        check_wakeup(s);
+    }
+}
+
+/* As in QEMU, whatever else woke it up was the button. */
+void x86_pm_woken(Device *pm, WakeupReason reason)
+{
+    X86PM *s = X86_PM(pm);
+
+    s->sts |= PM1_WAK | (reason == WAKEUP_REASON_RTC ? PM1_RTC : PM1_PWRBTN);
     update_sci(s);
 }
 
@@ -128,15 +165,21 @@ static void pm_vm_state(bool running, RunState state, void *opaque)
         s->stopped = vm_state_time();
     }
     update_sci(s);
+    check_wakeup(s);
 }
 
 /* ---- registers ---- */
 
 static void write_control(X86PM *s, uint16_t value)
 {
+    unsigned type = (value & PM1_SLP_TYP) >> PM1_SLP_TYP_SHIFT;
+
     s->cnt = (value & PM1_SLP_TYP) | PM1_SCI_EN;
-    if (value & PM1_SLP_EN && (value & PM1_SLP_TYP) >> PM1_SLP_TYP_SHIFT == X86_SLP_TYP_S5) {
+    if (value & PM1_SLP_EN && type == X86_SLP_TYP_S5) {
         system_shutdown_request(SHUTDOWN_CAUSE_GUEST_SHUTDOWN);
+    } else if (value & PM1_SLP_EN && type == X86_SLP_TYP_S3) {
+        s->sts &= (uint16_t) ~(PM1_PWRBTN | PM1_RTC); /* what was before wakes nobody */
+        system_suspend_request();
     }
 }
 
@@ -208,7 +251,7 @@ static bool pm_post_load(void *opaque, GError **errp)
         return error_set(errp, "the timer cannot have overflown %" G_GUINT64_FORMAT " times",
                          s->overflows);
     }
-    s->sts &= PM1_ENABLES;
+    s->sts &= PM1_ENABLES | PM1_WAK;
     s->en &= PM1_ENABLES;
     s->cnt = (s->cnt & PM1_SLP_TYP) | PM1_SCI_EN;
     update_sci(s);
@@ -252,7 +295,7 @@ static bool x86_pm_realize(Device *dev, GError **errp)
     X86PM *s = X86_PM(dev);
 
     s->alarm = alarm_new(pm_alarm, s);
-    s->stopped = run_state_is_running() ? 0 : g_get_monotonic_time();
+    s->stopped = run_state_is_live() ? 0 : g_get_monotonic_time();
     memory_region_init_io(&s->pm1, G_OBJECT(dev), &pm1_ops, s, "acpi-pm1", PM1_SIZE);
     memory_region_init_io(&s->timer, G_OBJECT(dev), &timer_ops, s, "acpi-tmr", PM_TMR_SIZE);
     x86_pm_reset(dev);

@@ -22,6 +22,8 @@
 
 #include <string.h>
 
+G_STATIC_ASSERT(X86_FACS % 64 == 0 && X86_FACS >= X86_SMBIOS + SMBIOS_ENTRY_SIZE);
+
 typedef struct Q35Machine {
     Machine parent;
     X86CPUModel *cpu;
@@ -29,6 +31,8 @@ typedef struct Q35Machine {
     MemoryRegion ram_below_4g, ram_above_4g;
     X86Boot *boot;
     X86BootState boot_state;
+    Device *pm; /* the tree's */
+    uint32_t waking_vector;
     bool loaded; /* RAM holds what the guest starts from: nothing has run yet */
     X86Memory migrated;
 } Q35Machine;
@@ -135,7 +139,12 @@ static bool create_devices(Q35Machine *s, GError **errp)
     Device *rtc = g_object_new(g_type_from_name(TYPE_MC146818_RTC), NULL);
 
     rtc_set_memory(rtc, s->mem.below_4g, s->mem.above_4g);
-    if (!place(rtc, errp) || !place(g_object_new(g_type_from_name(TYPE_X86_PM), NULL), errp) ||
+    if (!place(rtc, errp)) {
+        return false;
+    }
+    s->pm = g_object_new(g_type_from_name(TYPE_X86_PM), NULL);
+    rtc_set_pm(rtc, s->pm);
+    if (!place(s->pm, errp) ||
         !place(g_object_new(g_type_from_name(TYPE_RESET_CONTROL), NULL), errp)) {
         return false;
     }
@@ -204,22 +213,47 @@ static bool load(Q35Machine *s, GError **errp)
     memcpy(x86_memory_ptr(&s->mem, after, smbios->len), smbios->data, smbios->len);
     memcpy(x86_memory_ptr(&s->mem, X86_RSDP, sizeof(tables.rsdp)), tables.rsdp,
            sizeof(tables.rsdp));
+    acpi_build_facs(x86_memory_ptr(&s->mem, X86_FACS, ACPI_FACS_SIZE));
     smbios_build_entry(after, smbios->len, x86_memory_ptr(&s->mem, X86_SMBIOS, SMBIOS_ENTRY_SIZE));
     ram_dirty_all(); /* in case of a migration; who looks where all of that went? */
     return x86_boot_load(s->boot, tables.base, &s->boot_state, errp);
 }
 
 /* After all devices, PCI's resources among them. */
-static void q35_reset(void *opaque)
+static void q35_reset(ResetType type, void *opaque)
 {
     Q35Machine *s = opaque;
     g_autoptr(GError) err = NULL;
 
+    if (type == RESET_TYPE_WAKEUP) {
+        x86_accel->reset(&(X86BootState) { .real_mode = true, .rip = s->waking_vector });
+        return;
+    }
     if (!s->loaded && !load(s, &err)) {
         error_report("reset: %s", err->message);
         system_vmstop_request(RUN_STATE_INTERNAL_ERROR);
     }
     x86_accel->reset(&s->boot_state);
+}
+
+/*
+ * The guest's own code brings back what a sleep takes away, and begins where FACS says: in real mode,
+ * so in the first MiB (ACPI 6.5, 5.2.10 and 16.3.2).
+ */
+static bool q35_wakeup(WakeupReason reason, void *opaque)
+{
+    Q35Machine *s = opaque;
+
+    s->waking_vector = acpi_waking_vector(x86_memory_ptr(&s->mem, X86_FACS, ACPI_FACS_SIZE));
+    if (!s->waking_vector || s->waking_vector >= X86_1M) {
+        error_report("wake-up: the guest's waking vector is 0x%x, which is no address in "
+                     "its first MiB: the machine is reset",
+                     s->waking_vector);
+        return false;
+    }
+    devices_wakeup();
+    x86_pm_woken(s->pm, reason);
+    return true;
 }
 
 static void q35_vm_state(bool running, RunState state, void *opaque)
@@ -299,6 +333,7 @@ static bool q35_ready(Machine *m, GError **errp)
         s->loaded = true;
         vm_state_add_notifier(q35_vm_state, s);
         reset_register(q35_reset, s);
+        wakeup_register(q35_wakeup, s);
         vmstate_register("machine", 0, &q35_vmstate, s);
         devices_reset();
     }

@@ -50,6 +50,7 @@ typedef struct MC146818 {
     Device parent;
     MemoryRegion io;
     Alarm *alarm;
+    Device *pm; /* NULL: the alarm wakes nobody */
     uint8_t index;
     uint8_t cmos[RTC_SIZE]; /* the time of day in it counts while B_SET stops the clock */
     int64_t offset;         /* microseconds that the guest is ahead of the host */
@@ -261,8 +262,13 @@ static void update_irq(MC146818 *s)
 
 static void rtc_alarm(void *opaque)
 {
-    update_flags(opaque);
-    update_irq(opaque);
+    MC146818 *s = opaque;
+
+    update_flags(s);
+    update_irq(s);
+    if (s->pm && s->cmos[RTC_B] & s->cmos[RTC_C] & C_ALARM) {
+        x86_pm_rtc_alarm(s->pm);
+    }
 }
 
 /* ---- registers ---- */
@@ -417,6 +423,11 @@ void rtc_set_memory(Device *rtc, uint64_t below_4g, uint64_t above_4g)
             s->cmos[sizes[i].index + b] = (uint8_t)(sizes[i].value >> 8 * b);
         }
     }
+}
+
+void rtc_set_pm(Device *rtc, Device *pm)
+{
+    MC146818(rtc)->pm = pm;
 }
 
 /* A battery keeps clock and memory; reset only takes the interrupts away. */

@@ -28,12 +28,14 @@ uint32_t x86_apic_id(const X86Topology *topo, unsigned index);
 
 /* Where the boot processor starts; the other fields of a vCPU have their values of INIT. */
 typedef struct X86BootState {
+    bool real_mode; /* at .rip, below 1 MiB, and nothing else counts */
     bool long_mode; /* else flat 32-bit protected mode, paging off */
     uint64_t rip, rsp, rbx, rsi;
     uint64_t cr3; /* long mode: the boot page tables */
     uint64_t gdt_base;
     uint16_t gdt_limit; /* selectors: 0x10 code, 0x18 data (in either mode) */
 } X86BootState;
+
 /* ---- the accelerators ---- */
 
 typedef struct X86Accel {

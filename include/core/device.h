@@ -74,8 +74,13 @@ void device_foreach(void (*fn)(Device *dev, void *opaque), void *opaque);
  * reset_register() in their order.
  */
 void devices_reset(void);
-/* For what is no device (the boot loader, the vCPUs): called at each system reset. */
-void reset_register(void (*fn)(void *opaque), void *opaque);
+/* The same after a sleep in which only RAM was kept: the guest is still there, and so is what it was
+ * asked to let go. */
+void devices_wakeup(void);
+/* QEMU's ResetType. */
+typedef enum { RESET_TYPE_COLD, RESET_TYPE_WAKEUP } ResetType;
+/* For what is no device (the boot loader, the vCPUs): called at each of them. */
+void reset_register(void (*fn)(ResetType type, void *opaque), void *opaque);
 /* Unrealizes all devices, last realized first: the process is about to end. */
 void devices_shutdown(void);
 /* "TYPE at /machine/…" or the id: how messages name a device.  g_free it. */

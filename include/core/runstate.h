@@ -7,6 +7,7 @@
 #ifndef VIADUCT_CORE_RUNSTATE_H
 #define VIADUCT_CORE_RUNSTATE_H
 
+#include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@ typedef enum {
     RUN_STATE_INMIGRATE,      /* waits for the state of another process */
     RUN_STATE_FINISH_MIGRATE, /* stopped, so that the rest of its state can be sent */
     RUN_STATE_POSTMIGRATE,    /* its state is another process's now */
+    RUN_STATE_SUSPENDED,      /* the guest sleeps (ACPI S3): all runs but the vCPUs */
     RUN_STATE__MAX,
 } RunState;
 
@@ -44,8 +46,13 @@ bool shutdown_cause_from_guest(ShutdownCause cause);
 
 RunState run_state(void);
 bool run_state_is_running(void);
+/* Running or suspended: devices work and time passes. */
+bool run_state_is_live(void);
 
-/* Resumes / pauses all vCPUs, tells the notifiers, emits RESUME / STOP; no-ops when already so. */
+/*
+ * Resumes / pauses all vCPUs, tells the notifiers, emits RESUME / STOP; no-ops when already so.
+ * A guest that sleeps does so before and after: a start leads to RUN_STATE_SUSPENDED.
+ */
 void vm_start(void);
 void vm_stop(RunState state);
 
@@ -78,6 +85,31 @@ void system_powerdown_request(void);
 void system_failure_request(void);
 /* Stops the VM from a vCPU thread or a handler: vm_stop() follows in the main loop. */
 void system_vmstop_request(RunState state);
+
+/* ---- sleep (ACPI S3) ---- */
+
+/* QEMU's WakeupReason. */
+typedef enum {
+    WAKEUP_REASON_NONE,
+    WAKEUP_REASON_RTC,
+    WAKEUP_REASON_OTHER,
+} WakeupReason;
+
+/* The guest goes to sleep.  Machine lock held, as for all below; no-op unless the VM runs. */
+void system_suspend_request(void);
+/* Whether it sleeps, in RUN_STATE_SUSPENDED or in a VM that stands still. */
+bool run_state_is_asleep(void);
+/* Another process's guest, which the VM that stands still is from now on. */
+void run_state_set_asleep(bool asleep);
+/* Wakes it up soon; an error unless the run state is RUN_STATE_SUSPENDED. */
+bool system_wakeup_request(WakeupReason reason, GError **errp);
+/*
+ * Who resets the machine and lets the guest go on; false: it cannot go on, so that a reset follows.
+ * NULL: this machine does not sleep.
+ */
+typedef bool (*WakeupFn)(WakeupReason reason, void *opaque);
+void wakeup_register(WakeupFn fn, void *opaque);
+bool wakeup_is_supported(void);
 
 /*
  * A reset, and a shutdown of the guest's, that were asked for and that nobody has done yet: takes

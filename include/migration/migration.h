@@ -84,6 +84,8 @@ typedef enum {
 #define MIG_MODE_ALL ((1u << MIG_MODE__MAX) - 1)
 /* Those in which devices and memory stay as they are (migration/cpr.h). */
 #define MIG_MODE_CPR_LIVE (1u << MIG_MODE_CPR_TRANSFER | 1u << MIG_MODE_CPR_EXEC)
+/* Beside modes: a blocker that does not hold while the guest sleeps. */
+#define MIG_UNLESS_ASLEEP (1u << MIG_MODE__MAX)
 
 /* Why no migration can start until it is taken back; returns its number, never 0.  Locked. */
 unsigned migration_block(unsigned modes, const char *fmt, ...) G_GNUC_PRINTF(2, 3);

@@ -56,7 +56,12 @@ def test_there_and_back():
         vm.write(page * 4096 + 8 * n, 0xC0FFEE00 + n)
     vm.guest("outl 0xcf8 0x80001234")
     for n in range(4):
-        defer = n == 1
+        defer, state = n == 1, "running"
+        if n == 2:  # it sleeps meanwhile
+            state = "suspended"
+            vm.write(0xF008C, 0x9A000)  # in FACS: where it will wake up
+            vm.guest("outw 0x604 0x2400")
+            vm.wait_event("SUSPEND")
         destination = Destination(*ROOT_PORT, *SHARED, main="defer" if defer else None)
         vm.ask("migrate-set-parameters", mode="cpr-transfer")
         vm.ask("migrate", channels=destination.channels())
@@ -64,12 +69,16 @@ def test_there_and_back():
         if defer:
             expect("deferred", new.run_state(), "inmigrate")
             expect("source", vm.run_state(), "running")
+            assert "error" in new.command("system_wakeup")
             new.ask("migrate-incoming", channels=[channel("main", destination.main)])
         info = vm.wait_status("completed", "failed")
         expect("CPR", info["status"], "completed")
         expect("memory sent", info["ram"]["normal"] + info["ram"]["duplicate"], 0)
         new.wait_status("completed")
-        expect("new", new.run_state(), "running")
+        expect("new", new.run_state(), state)
+        if n == 2:
+            new.ask("system_wakeup")
+            new.wait_event("WAKEUP")
         for m, page in enumerate(PAGES):
             expect(f"page {page}", new.read(page * 4096 + 8 * m), 0xC0FFEE00 + m)
         expect("0xcf8", new.guest("inl 0xcf8"), "0x80001234")

@@ -269,6 +269,130 @@ def test_blocked():
     finish(vm)
 
 
+FACS_WAKING_VECTOR = 0xF008C
+PM1_STATUS, PM1_CONTROL, SLEEP_S3 = 0x600, 0x604, 0x2400
+COMMAND, MASTER = 4, 6
+
+
+def with_disk(*args):
+    vm = VM(program, (("nvme", 7, 0),), [*IOMMUFD, *card("d", 7, ",addr=3.0"), *args])
+    vm.greet()
+    return vm
+
+
+def suspend(vm, vector=0x9A000):
+    vm.write(FACS_WAKING_VECTOR, vector)
+    vm.guest(f"outw {PM1_STATUS + 2:#x} 0x100")
+    vm.guest(f"outw {PM1_CONTROL:#x} {SLEEP_S3:#x}")
+    vm.wait_event("SUSPEND")
+    expect("status", vm.ask("query-status"), {"running": False, "status": "suspended"})
+
+
+def wake(vm, command="system_wakeup"):
+    vm.ask(command)
+    vm.wait_event("WAKEUP")
+    expect("state", vm.run_state(), "running")
+    expect("PM1 status and enable", vm.guest(f"inl {PM1_STATUS:#x}"), "0x8100")
+    expect("PM1 control", vm.guest(f"inw {PM1_CONTROL:#x}"), "0x0001")
+
+
+def test_suspended():
+    """A device whose state cannot be had goes without it while the guest sleeps."""
+    vm = with_disk(*memory("sleeps"))
+    expect("support", vm.ask("query-current-machine"), {"wakeup-suspend-support": True})
+    set_up(vm)
+    command = vm.config(0, 3, COMMAND)
+    for n in range(3):
+        fill(vm)
+        vm.write(command, MASTER, 2)
+        suspend(vm)
+        expect("blocked", vm.ask("query-migrate").get("blocked-reasons", []), [])
+        if n == 1:
+            vm.ask("stop")
+            expect("state", vm.run_state(), "paused")
+            expect("blocked", vm.ask("query-migrate").get("blocked-reasons", []), [])
+        states(vm)
+        save(vm, f"file:{path('asleep')}")
+        expect("state", vm.run_state(), "postmigrate")
+        assert "error" in vm.command("system_wakeup")
+        finish(vm)
+        vm = with_disk(*memory("sleeps"), "-incoming", f"file:{path('asleep')}")
+        expect("migrate", vm.wait_status("completed", "failed")["status"], "completed")
+        if n == 1:
+            expect("state", vm.run_state(), "paused")
+            vm.ask("cont")
+        expect("state", vm.run_state(), "suspended")
+        wake(vm, "system_powerdown" if n == 2 else "system_wakeup")
+        check(vm)
+        expect("COMMAND", vm.read(command, 2), 0)
+        expect("BAR 0", vm.read(vm.config(0, 3, 0x10)) & ~0xF, 0)
+        set_up(vm)
+        expect("blocked", len(vm.ask("query-migrate")["blocked-reasons"]), 1)
+    finish(vm)
+
+
+def test_suspended_live():
+    """It sleeps on at the destination; a device's state is of no less worth here."""
+    vm = start()
+    suspend(vm)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path("silent"))
+        server.listen(1)
+        set_up(vm)
+        states(vm)
+        vm.ask("migrate", uri=f"unix:{path('silent')}")
+        vm.wait_event("STOP")
+        vm.ask("migrate_cancel")
+        vm.wait_status("cancelled")
+        vm.wait_event("RESUME")
+        expect("state", vm.run_state(), "suspended")
+        # Awake and asleep again while its memory is being sent, to nobody who would take all of it.
+        set_up(vm, "normal", ignore=False)
+        fill(vm)
+        vm.ask("migrate", uri=f"unix:{path('silent')}")
+        vm.wait_status("active")
+        wake(vm)
+        suspend(vm)
+        vm.ask("migrate_cancel")
+        vm.wait_status("cancelled")
+        expect("state", vm.run_state(), "suspended")
+    new = start("-incoming", f"unix:{path('asleep.sock')}")
+    set_up(vm, "normal", ignore=False)
+    save(vm, f"unix:{path('asleep.sock')}")
+    new.wait_status("completed")
+    expect("state", new.run_state(), "suspended")
+    wake(new)
+    finish(vm)
+    finish(new)
+    vm = with_disk()
+    suspend(vm)
+    expect("blocked", len(vm.ask("query-migrate")["blocked-reasons"]), 1)
+    finish(vm)
+
+
+def test_bad_vector():
+    """Nowhere to wake up is a reset, and what guests do beside it changes nothing."""
+    for vector in 0, 0x100000, 0xFFFFFFFF:
+        vm = with_disk()
+        suspend(vm, vector)
+        vm.ask("system_wakeup")
+        vm.wait_event("RESET")
+        expect("state", vm.run_state(), "running")
+        expect("PM1 status", vm.guest(f"inw {PM1_STATUS:#x}"), "0x0000")
+        suspend(vm)
+        vm.ask("system_reset")
+        vm.wait_event("RESET")
+        expect("state", vm.run_state(), "prelaunch")
+        vm.ask("cont")
+        expect("state", vm.run_state(), "running")
+        expect("vector", vm.read(FACS_WAKING_VECTOR), 0)
+        suspend(vm)
+        code, text = vm.quit()
+        expect("exit status", code, 0)
+        assert f"waking vector is {vector:#x}" in text and text.count("\n") == 1, text
+        print(text, end="")
+
+
 for name, test in list(globals().items()):
     if name.startswith("test_"):
         print(name, flush=True)

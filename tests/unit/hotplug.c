@@ -387,11 +387,42 @@ static void test_reset(void)
     g_assert_cmphex(find("c")->regions[0].addr, !=, PCI_BAR_UNMAPPED);
 
     device_del_id("c", "");
+    devices_wakeup(); /* the guest is still there: it keeps the card, and assigns all itself */
+    g_assert_cmphex(exp_rd(port, PCI_EXP_SLTCTL), ==, 0x01c0);
+    g_assert_cmphex(find("c")->regions[0].addr, ==, PCI_BAR_UNMAPPED);
+    DEVICE(find("c"))->ask_again = 0;
+    device_del_id("c", "");
     expect_events("");
     devices_reset();
     expect_events("DEVICE_DELETED:c ");
     g_assert_cmphex(exp_rd(port, PCI_EXP_SLTCTL), ==, 0x07c0);
     g_assert_cmphex(exp_rd(port, PCI_EXP_SLTSTA), ==, 0);
+    port_end(port);
+}
+
+/* A guest that wakes up brings back an empty slot, and then sees that there is a card. */
+static void test_wakeup(void)
+{
+    PCIDevice *port = port_driven();
+    uint16_t before = exp_rd(port, PCI_EXP_SLTCTL);
+
+    run_state_set_asleep(true);
+    device_add_args(ADD_CARD, "");
+    devices_wakeup();
+    run_state_set_asleep(false);
+    g_assert_cmphex(exp_rd(port, PCI_EXP_SLTCTL), ==, 0x01c0);
+    g_assert_cmphex(exp_rd(port, PCI_EXP_SLTSTA), ==, PCI_EXP_SLTSTA_PDS);
+    exp_wr(port, PCI_EXP_SLTCTL, before);
+    expect_events("");
+    g_assert_cmphex(take_events(port) & (PCI_EXP_SLTSTA_PDC | PCI_EXP_SLTSTA_ABP), ==,
+                    PCI_EXP_SLTSTA_PDC | PCI_EXP_SLTSTA_ABP);
+    power_up(port);
+    g_assert_true(link_up(port));
+
+    /* This one it has seen: switched off, it goes. */
+    device_del_id("c", "");
+    let_go(port);
+    expect_events("DEVICE_DELETED:c ");
     port_end(port);
 }
 
@@ -513,6 +544,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hotplug/unplug", test_unplug);
     g_test_add_func("/hotplug/cancelled", test_cancelled);
     g_test_add_func("/hotplug/reset", test_reset);
+    g_test_add_func("/hotplug/wakeup", test_wakeup);
     g_test_add_func("/hotplug/functions", test_functions);
     g_test_add_func("/hotplug/power", test_power);
     g_test_add_func("/hotplug/intx", test_intx);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * KVM for real: small guests in 64-bit mode on this host's /dev/kvm; skipped where that is not to
- * be had.  A guest speaks by bytes to port 0x500 and ends by a byte to port 0x501.
+ * be had.  A guest speaks by bytes to port 0x500, ends by one to 0x501, sleeps by one to 0x502.
  */
 #include "accel/kvm/kvm-int.h"
 
@@ -77,6 +77,15 @@ GUEST(guest_ap, ".code16",
       X2APIC_ON APIC_ENABLE "lock incl " STR(AP_SEEN) "; sti; 1: hlt; jmp 1b;"
       ".balign 128; mov $'I', %al;" SAY END);
 
+/* Asks for sleep as fast as it can. */
+GUEST(guest_sleep, ".code64",
+      "mov $'S', %al;" SAY "mov $0x502, %edx; 1: outb %al, %dx; incq " STR(COUNTER) "; jmp 1b");
+
+/* In real mode, five bytes into the paragraph at CODE. */
+GUEST(guest_real, ".code16",
+      "mov %cs, %ax; cmp $" STR(CODE) " >> 4, %ax; jne 1f; call 2f; 2: pop %ax; cmp $15, %ax; jne 1f;"
+      "mov $'V', %al;" SAY "1: " END);
+
 /* Waits for one interrupt, vector 0x40, whose handler is its second half. */
 GUEST(guest_irq, ".code64",
       X2APIC_ON APIC_ENABLE
@@ -125,6 +134,8 @@ static void port_write(void *opaque, uint64_t addr, uint64_t data, unsigned size
     g_assert_cmpuint(size, ==, 1);
     if (addr == 0) {
         g_string_append_c(said, data);
+    } else if (addr == 2) {
+        system_suspend_request();
     } else {
         system_shutdown_request(SHUTDOWN_CAUSE_GUEST_SHUTDOWN);
     }
@@ -140,7 +151,7 @@ static void mmio_write(void *opaque, uint64_t addr, uint64_t data, unsigned size
     mmio_written = addr << 32 | data;
 }
 
-static void reset(void *opaque)
+static void reset(ResetType type, void *opaque)
 {
     const X86BootState boot = {
         .long_mode = true,
@@ -193,7 +204,7 @@ static void run(void)
 {
     guint watchdog = g_timeout_add_seconds(20, too_late, NULL);
 
-    reset(NULL);
+    reset(RESET_TYPE_COLD, NULL);
     vm_start();
     g_assert_cmpint(main_loop_run(), ==, 0);
     g_source_remove(watchdog);
@@ -216,6 +227,40 @@ static void test_exits(void)
     run();
     g_assert_cmpstr(said->str, ==, "AxyzZ1");
     g_assert_cmphex(mmio_written, ==, 0x12345678);
+}
+
+static bool wake(WakeupReason reason, void *opaque)
+{
+    memcpy(ram + CODE + 5, guest_real, (size_t)(guest_real_end - guest_real));
+    kvm_reset(&(X86BootState) { .real_mode = true, .rip = CODE + 5 });
+    return true;
+}
+
+/* Its processors stand still meanwhile. */
+static gboolean wake_later(gpointer opaque)
+{
+    uint64_t *seen = opaque, before = *seen;
+
+    if (run_state() != RUN_STATE_SUSPENDED) {
+        return G_SOURCE_CONTINUE;
+    }
+    *seen = *(volatile uint64_t *)(void *)(ram + COUNTER);
+    return *seen != before || !system_wakeup_request(WAKEUP_REASON_OTHER, NULL);
+}
+
+static void test_sleep(void)
+{
+    uint64_t seen = UINT64_MAX;
+
+    if (no_kvm()) {
+        return;
+    }
+    wakeup_register(wake, NULL);
+    LOAD(guest_sleep);
+    g_timeout_add(20, wake_later, &seen);
+    run();
+    g_assert_cmpstr(said->str, ==, "SV");
+    wakeup_register(NULL, NULL);
 }
 
 static void test_triple_fault(void)
@@ -245,7 +290,7 @@ static void test_pause(void)
         return;
     }
     LOAD(guest_count);
-    reset(NULL);
+    reset(RESET_TYPE_COLD, NULL);
     for (int i = 0; i < 50; i++) {
         uint64_t before = counter(), still;
 
@@ -417,7 +462,7 @@ static void test_state(void)
     } else {
         LOAD(guest_clock);
     }
-    reset(NULL);
+    reset(RESET_TYPE_COLD, NULL);
     run_for_a_while();
     state = stream_save();
     memory = g_memdup2(ram, RAM_SIZE);
@@ -430,7 +475,7 @@ static void test_state(void)
     run_for_a_while();
     finish();
     g_assert_cmpstr(said->str, ==, "RT");
-    reset(NULL);
+    reset(RESET_TYPE_COLD, NULL);
     load_state(state, memory);
     g_string_truncate(said, 0);
     run_for_a_while();
@@ -485,7 +530,7 @@ static void test_tsc_apart(void)
         g_test_skip("this KVM keeps no TSC offset");
         return;
     }
-    reset(NULL);
+    reset(RESET_TYPE_COLD, NULL);
     state = stream_save();
     stream_set(state, "cpu", 1, "tsc_offset", (uint64_t)apart);
     stream_load(state);
@@ -540,7 +585,7 @@ static void test_state_refused(void)
     if (no_kvm()) {
         return;
     }
-    reset(NULL);
+    reset(RESET_TYPE_COLD, NULL);
     state = stream_save();
     at = stream_field(state, "cpu", 1, "cpuid", &len);
     at[3 * sizeof(struct kvm_cpuid_entry2) + offsetof(struct kvm_cpuid_entry2, ecx)] ^= 4;
@@ -632,7 +677,7 @@ static bool set_up(GError **errp)
     memory_region_add_child(address_space_memory.root, 0, &ram_region, 0);
     memory_region_init_io(&mmio_region, NULL, &mmio_ops, NULL, "mmio", 0x1000);
     memory_region_add_child(address_space_memory.root, MMIO, &mmio_region, 0);
-    memory_region_init_io(&port_region, NULL, &port_ops, NULL, "ports", 2);
+    memory_region_init_io(&port_region, NULL, &port_ops, NULL, "ports", 3);
     memory_region_add_child(address_space_io.root, 0x500, &port_region, 0);
     if (!kvm_init(errp) || !kvm_create_irqchip(errp)) {
         return false;
@@ -673,6 +718,7 @@ int main(int argc, char **argv)
         unusable = err->message;
     }
     g_test_add_func("/kvm/exits", test_exits);
+    g_test_add_func("/kvm/sleep", test_sleep);
     g_test_add_func("/kvm/triple-fault", test_triple_fault);
     g_test_add_func("/kvm/pause", test_pause);
     g_test_add_func("/kvm/wake", test_wake);

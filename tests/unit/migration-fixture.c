@@ -91,10 +91,12 @@ unsigned WRAP(migration_block)(unsigned modes, const char *fmt, ...)
     g_autofree char *text = NULL;
     va_list ap;
 
-    g_assert_cmpuint(modes & ~(1U << MIG_MODE_NORMAL | 1U << MIG_MODE_CPR_REBOOT), ==, 0);
+    g_assert_cmpuint(
+        modes & ~(1U << MIG_MODE_NORMAL | 1U << MIG_MODE_CPR_REBOOT | MIG_UNLESS_ASLEEP), ==, 0);
     va_start(ap, fmt);
     text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
+    g_assert_true(!(modes & MIG_UNLESS_ASLEEP) == !strstr(text, "run state suspended"));
     last_blocker++;
     if (modes & 1U << MIG_MODE_NORMAL) {
         g_hash_table_insert(blockers, GUINT_TO_POINTER(last_blocker), g_strdup(text));

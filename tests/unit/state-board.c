@@ -173,7 +173,7 @@ static void test_pm(void)
     pm = replace(pm);
     stream_load(stream);
     g_assert_true(lines[X86_GSI_SCI]);
-    g_assert_cmphex(inw(0x600), ==, 0x0521);
+    g_assert_cmphex(inw(0x600), ==, 0x8521);
 
     stream_set(stream, "pm", 0, "overflows", 1);
     stream_refused(stream, "cannot have overflown 1 times");

@@ -6,6 +6,7 @@
 #include "hw/x86/x86.h"
 
 #define ACPI_RSDP_SIZE 36
+#define ACPI_FACS_SIZE 64
 
 typedef struct AcpiConfig {
     const X86Memory *mem;
@@ -22,9 +23,14 @@ typedef struct AcpiTables {
     uint8_t rsdp[ACPI_RSDP_SIZE]; /* wherever it is put */
 } AcpiTables;
 
+/* What X86_FACS holds at the start. */
+void acpi_build_facs(uint8_t out[ACPI_FACS_SIZE]);
+/* Of the FACS at @facs, where the guest wants to wake up; 0: nowhere. */
+uint32_t acpi_waking_vector(const uint8_t *facs);
+
 /* The tables end at @end or below, wherever a multiple of 64 KiB to start at makes them. */
 AcpiTables acpi_build(const AcpiConfig *config, uint64_t end);
-/* \_SB and \_S5: what DSDT holds behind its header. */
+/* \_SB, \_S3 and \_S5: what DSDT holds behind its header. */
 void acpi_build_dsdt(const AcpiConfig *config, GByteArray *out);
 
 #endif

@@ -6,6 +6,7 @@
 #ifndef VIADUCT_HW_X86_X86_H
 #define VIADUCT_HW_X86_X86_H
 
+#include "core/runstate.h"
 #include "hw/pci/pci.h"
 
 #define X86_4G 0x100000000ULL
@@ -22,6 +23,7 @@
 #define X86_EBDA   0x9fc00U
 #define X86_RSDP   0xf0000U
 #define X86_SMBIOS 0xf0040U
+#define X86_FACS   0xf0080U
 #define X86_1M     0x100000U
 
 /* Ports. */
@@ -35,7 +37,8 @@
 #define X86_GSI_RTC 8
 #define X86_GSI_SCI 9
 
-/* The sleep type of S5 in PM1 control. */
+/* Sleep types in PM1 control. */
+#define X86_SLP_TYP_S3 1
 #define X86_SLP_TYP_S5 5
 
 typedef struct X86Memory {
@@ -65,5 +68,11 @@ int x86_map_intx(int slot, int pin);
 
 /* What CMOS tells of memory; after realize. */
 void rtc_set_memory(Device *rtc, uint64_t below_4g, uint64_t above_4g);
+/* Whom its alarm wakes; after realize. */
+void rtc_set_pm(Device *rtc, Device *pm);
+/* The clock's alarm rings: a guest that sleeps and wants it so wakes up. */
+void x86_pm_rtc_alarm(Device *pm);
+/* The machine was reset because it woke up: its guest looks here why. */
+void x86_pm_woken(Device *pm, WakeupReason reason);
 
 #endif
