@@ -223,17 +223,23 @@ def test_goes_on():
         assert not os.path.exists(where), f"{where} stays behind"
 
 
+def replace(machine, client):
+    """The new process; the old one stays for the client, whose monitor is not kept."""
+    new, _, channels = machine.destination()
+    client.ask("migrate-set-parameters", mode="cpr-transfer")
+    client.ask("migrate", channels=channels)
+    expect("CPR", client.migration()["status"], "completed")
+    expect("old", client.status(), "postmigrate")
+    return new
+
+
 def test_second_monitor():
     """Somebody else does the update, and nobody is connected; the old process stays for him."""
     machine = Machine()
     other = path("other")
     process, _ = machine.start("-qmp", f"unix:{other},server=on,wait=off")
     client = Client(other)
-    new, _, channels = machine.destination()
-    client.ask("migrate-set-parameters", mode="cpr-transfer")
-    client.ask("migrate", channels=channels)
-    expect("CPR", client.migration()["status"], "completed")
-    expect("old", client.status(), "postmigrate")
+    new = replace(machine, client)
     waiting = Client(machine.monitor)
     expect("new", waiting.status(), "running")
     quit(client, process)
@@ -246,11 +252,7 @@ def test_not_kept():
     machine = Machine()
     process, _ = machine.start(keep="")
     client = Client(machine.monitor)
-    new, _, channels = machine.destination()
-    client.ask("migrate-set-parameters", mode="cpr-transfer")
-    client.ask("migrate", channels=channels)
-    expect("CPR", client.migration()["status"], "completed")
-    expect("old", client.status(), "postmigrate")
+    new = replace(machine, client)
     fresh = Client(machine.monitor)
     expect("new", fresh.status(), "running")
     quit(client, process)

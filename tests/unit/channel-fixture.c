@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "channel-fixture.h"
+#include "tests/unit/open-descriptors.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,27 +34,16 @@ int channel_test_run(void (*prepare)(void))
     return status;
 }
 
-static guint descriptors_now(void)
-{
-    g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
-    guint n = 0;
-
-    while (g_dir_read_name(dir)) {
-        n++;
-    }
-    return n;
-}
-
 /* A thread of GLib's that reaps or resolves may be a little late. */
 guint descriptors(void)
 {
-    guint n = descriptors_now();
+    guint n = open_descriptors();
 
     for (int same = 0; same < 10;) {
         guint now;
 
         g_usleep(3000);
-        now = descriptors_now();
+        now = open_descriptors();
         same = now == n ? same + 1 : 0;
         n = now;
     }
@@ -62,10 +52,10 @@ guint descriptors(void)
 
 void assert_descriptors(guint wanted)
 {
-    for (int i = 0; i < 200 && descriptors_now() != wanted; i++) {
+    for (int i = 0; i < 200 && open_descriptors() != wanted; i++) {
         g_usleep(5000);
     }
-    g_assert_cmpuint(descriptors_now(), ==, wanted);
+    g_assert_cmpuint(open_descriptors(), ==, wanted);
 }
 
 uint8_t *pattern(size_t len, unsigned seed)

@@ -16,6 +16,7 @@
 #include "core/runstate.h"
 #include "migration/cpr-internal.h"
 #include "migration/options.h"
+#include "tests/unit/open-descriptors.h"
 #include "tests/unit/qmp-client.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -62,17 +63,6 @@ static bool is_there(void)
     struct stat st;
 
     return lstat(path, &st) == 0;
-}
-
-static unsigned descriptors(void)
-{
-    g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
-    unsigned n = 0;
-
-    while (g_dir_read_name(dir)) {
-        n++;
-    }
-    return n;
 }
 
 static Chardev *try_make(const char *text, GError **errp)
@@ -237,7 +227,7 @@ static void end(int client)
 /* What was not sent, and what was received by half. */
 static void test_session(void)
 {
-    unsigned before = descriptors();
+    unsigned before = open_descriptors();
     Chardev *chr = make_monitor();
     int fd = connect_there(), sent = 0;
     g_autofree char *text = NULL;
@@ -270,7 +260,7 @@ static void test_session(void)
     fd = connect_there();
     negotiate(fd);
     end(fd);
-    g_assert_cmpuint(descriptors(), ==, before);
+    g_assert_cmpuint(open_descriptors(), ==, before);
 }
 
 /* Who has been greeted is not greeted again, but still has to negotiate. */
@@ -298,7 +288,7 @@ static void test_not_negotiated(void)
 /* Nobody is connected to one that listens; one that was connected itself. */
 static void test_roles(void)
 {
-    unsigned before = descriptors();
+    unsigned before = open_descriptors();
     static const char *const tcp =
         "socket,id=t,host=127.0.0.1,port=0,server=on,wait=off,nodelay=on,x-cpr=on";
     g_autofree char *text = NULL, *filename = NULL, *port = NULL, *same_port = NULL;
@@ -330,7 +320,7 @@ static void test_roles(void)
     negotiate(fd);
     end(fd);
     close(pair[0]);
-    g_assert_cmpuint(descriptors(), ==, before);
+    g_assert_cmpuint(open_descriptors(), ==, before);
 }
 
 /* The VM stays: as if nothing had been. */
@@ -499,7 +489,7 @@ static void test_bad_state(void)
     unsigned before;
 
     old_listens();
-    before = descriptors();
+    before = open_descriptors();
     for (size_t i = 0; i < G_N_ELEMENTS(states); i++) {
         g_autoptr(GError) err = NULL;
         bool good = i + 1 == G_N_ELEMENTS(states);
@@ -513,7 +503,7 @@ static void test_bad_state(void)
             g_assert_true(g_str_has_prefix(err->message, "chardev 'mon0': the old process has "));
         }
         new_gives_up(&m);
-        g_assert_cmpuint(descriptors(), ==, before);
+        g_assert_cmpuint(open_descriptors(), ==, before);
     }
     old_closes();
 }
@@ -530,7 +520,7 @@ static void test_misfits(void)
     unsigned before;
 
     old_listens();
-    before = descriptors();
+    before = open_descriptors();
     for (size_t i = 0; i <= G_N_ELEMENTS(wrong); i++) {
         g_autoptr(GError) err = NULL;
         Messages m;
@@ -546,7 +536,7 @@ static void test_misfits(void)
             g_assert_cmpstr(err->message, ==, "chardev 'mon0': nothing here uses it");
         }
         new_gives_up(&m);
-        g_assert_cmpuint(descriptors(), ==, before);
+        g_assert_cmpuint(open_descriptors(), ==, before);
     }
     /* No socket at all. */
     close(old_listener);
@@ -561,7 +551,7 @@ static void test_misfits(void)
         g_assert_nonnull(strstr(err->message, "no stream socket"));
         new_gives_up(&m);
     }
-    g_assert_cmpuint(descriptors(), ==, before);
+    g_assert_cmpuint(open_descriptors(), ==, before);
     old_closes();
 }
 

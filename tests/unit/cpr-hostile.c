@@ -10,18 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "tests/unit/open-descriptors.h"
 #include "util/error.h"
-
-static unsigned open_fds(void)
-{
-    g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
-    unsigned n = 0;
-
-    while (g_dir_read_name(dir)) {
-        n++;
-    }
-    return n;
-}
 
 /* ---- one thing is wrong ---- */
 
@@ -111,7 +101,7 @@ static void change(GByteArray *message, GArray *fds, const Hostile *c)
 static void test_refused(void)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
-        unsigned before = open_fds();
+        unsigned before = open_descriptors();
         PCIDevice *dev;
         g_autoptr(GError) err = NULL;
         Handover h = { 0 };
@@ -133,7 +123,7 @@ static void test_refused(void)
         g_assert_cmpint(all[i].late, ==, dev != NULL);
         new_closes(dev);
         handover_end(&h);
-        g_assert_cmpuint(open_fds(), ==, before);
+        g_assert_cmpuint(open_descriptors(), ==, before);
     }
     by_group = false;
 }
@@ -178,7 +168,7 @@ static void exec_refused(const int *fds, unsigned n, const char *why)
 
 static void test_exec(void)
 {
-    unsigned before = open_fds();
+    unsigned before = open_descriptors();
     int own = memfd_create("own", MFD_CLOEXEC);
     int inherited[2] = { memfd_create("inherited", 0), 4000 };
 
@@ -191,7 +181,7 @@ static void test_exec(void)
     exec_refused(inherited, 2, "was not handed over");
     inherited[0] = memfd_create("inherited", 0);
     exec_refused(inherited, 1, "1 descriptors came with the CPR message, it says 0");
-    g_assert_cmpuint(open_fds(), ==, before);
+    g_assert_cmpuint(open_descriptors(), ==, before);
 }
 
 /* The variable itself names something of ours. */

@@ -11,20 +11,10 @@
 
 #include "core/fdset.h"
 #include "core/object.h"
+#include "tests/unit/open-descriptors.h"
 #include "tests/unit/qmp-client.h"
 #include "util/error.h"
 #include "util/fd.h"
-
-static guint descriptors(void)
-{
-    g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
-    guint n = 0;
-
-    while (g_dir_read_name(dir)) {
-        n++;
-    }
-    return n;
-}
 
 /* ---- an object that wants a descriptor ---- */
 
@@ -163,7 +153,7 @@ static void end(int sock, guint before)
     monitor_cleanup();
     chardev_cleanup_all();
     fdset_cleanup();
-    g_assert_cmpuint(descriptors(), ==, before);
+    g_assert_cmpuint(open_descriptors(), ==, before);
 }
 
 static int some_fd(void)
@@ -177,7 +167,7 @@ static int some_fd(void)
 static guint warm_up(void)
 {
     g_main_context_iteration(NULL, FALSE); /* has descriptors of its own from then on */
-    return descriptors();
+    return open_descriptors();
 }
 
 /* ---- names ---- */
@@ -188,24 +178,24 @@ static void test_getfd(void)
     int sock = connect_monitor();
     autofd int fd = some_fd();
 
-    with = descriptors();
+    with = open_descriptors();
     assert_error(sock, GETFD("a"), -1, "No file descriptor supplied via SCM_RIGHTS");
     assert_error(sock, GETFD("1a"), fd,
                  "Parameter 'fdname' expects a name not starting with a digit");
     assert_error(sock, GETFD(""), fd,
                  "Parameter 'fdname' expects a name not starting with a digit");
     assert_error(sock, CLOSEFD("a"), -1, "File descriptor named 'a' not found");
-    g_assert_cmpuint(descriptors(), ==, with);
+    g_assert_cmpuint(open_descriptors(), ==, with);
 
     assert_answer(sock, GETFD("a"), fd, OK);
-    g_assert_cmpuint(descriptors(), ==, with + 1);
+    g_assert_cmpuint(open_descriptors(), ==, with + 1);
     assert_answer(sock, GETFD("a"), fd, OK); /* takes the place of the other */
-    g_assert_cmpuint(descriptors(), ==, with + 1);
+    g_assert_cmpuint(open_descriptors(), ==, with + 1);
     assert_answer(sock, GETFD("b"), fd, OK);
-    g_assert_cmpuint(descriptors(), ==, with + 2);
+    g_assert_cmpuint(open_descriptors(), ==, with + 2);
     assert_answer(sock, CLOSEFD("a"), -1, OK);
     assert_error(sock, CLOSEFD("a"), -1, "File descriptor named 'a' not found");
-    g_assert_cmpuint(descriptors(), ==, with + 1);
+    g_assert_cmpuint(open_descriptors(), ==, with + 1);
     fd_close(&fd);
     end(sock, before);
 }
@@ -217,21 +207,21 @@ static void test_use(void)
     int sock = connect_monitor();
     autofd int fd = some_fd();
 
-    with = descriptors();
+    with = open_descriptors();
     assert_answer(sock, GETFD("a"), fd, OK);
     assert_answer(sock, TAKE("a"), -1, OK);
     assert_error(sock, CLOSEFD("a"), -1, "File descriptor named 'a' not found");
-    g_assert_cmpuint(descriptors(), ==, with + 1);
+    g_assert_cmpuint(open_descriptors(), ==, with + 1);
     assert_answer(sock, DELETE, -1, OK);
-    g_assert_cmpuint(descriptors(), ==, with);
+    g_assert_cmpuint(open_descriptors(), ==, with);
 
     g_free(ask(sock, ADD_FD("'fdset-id':4"), fd));
     assert_answer(sock, TAKE("/dev/fdset/4"), -1, OK);
-    g_assert_cmpuint(descriptors(), ==, with + 2);
+    g_assert_cmpuint(open_descriptors(), ==, with + 2);
     assert_answer(sock, REMOVE_FD("'fdset-id':4"), -1, OK);
-    g_assert_cmpuint(descriptors(), ==, with + 1); /* the object's copy */
+    g_assert_cmpuint(open_descriptors(), ==, with + 1); /* the object's copy */
     assert_answer(sock, DELETE, -1, OK);
-    g_assert_cmpuint(descriptors(), ==, with);
+    g_assert_cmpuint(open_descriptors(), ==, with);
     fd_close(&fd);
     end(sock, before);
 }
@@ -272,13 +262,13 @@ static void test_unclaimed(void)
     for (size_t i = 0; i < G_N_ELEMENTS(many); i++) {
         many[i] = fd;
     }
-    with = descriptors();
+    with = open_descriptors();
     /* Of one message, each command takes the next; the next message puts an end to it. */
     send_with(sock, GETFD("a") GETFD("b"), many, 3);
     assert_answer(sock, "", -1, OK " " OK);
-    g_assert_cmpuint(descriptors(), ==, with + 3);
+    g_assert_cmpuint(open_descriptors(), ==, with + 3);
     assert_answer(sock, GETFD("c"), fd, OK);
-    g_assert_cmpuint(descriptors(), ==, with + 3);
+    g_assert_cmpuint(open_descriptors(), ==, with + 3);
     assert_error(sock, GETFD("d"), -1, "No file descriptor supplied via SCM_RIGHTS");
 
     /* So a command that fails before it takes one does not leave it for a later one. */
@@ -286,28 +276,28 @@ static void test_unclaimed(void)
         g_autofree char *answer = ask(sock, "{'execute':'nonsense'}", fd);
 
         g_assert_nonnull(strstr(answer, "CommandNotFound"));
-        g_assert_cmpuint(descriptors(), ==, with + 4);
+        g_assert_cmpuint(open_descriptors(), ==, with + 4);
     }
     assert_answer(sock, GETFD("d"), fd, OK);
-    g_assert_cmpuint(descriptors(), ==, with + 4);
+    g_assert_cmpuint(open_descriptors(), ==, with + 4);
 
     /* No more than so many of one message. */
     send_with(sock, " ", many, G_N_ELEMENTS(many));
     assert_answer(sock, "", -1, "");
-    g_assert_cmpuint(descriptors(), ==, with + 4 + 16);
+    g_assert_cmpuint(open_descriptors(), ==, with + 4 + 16);
 
     /* Two commands that come at once, each with its own. */
     send_with(sock, GETFD("a"), &fd, 1);
     send_with(sock, "{'execute':'query-fdsets'}", NULL, 0);
     send_with(sock, GETFD("e"), &fd, 1);
     assert_answer(sock, "", -1, OK " {\"return\":[]} " OK);
-    g_assert_cmpuint(descriptors(), ==, with + 5);
+    g_assert_cmpuint(open_descriptors(), ==, with + 5);
 
     /* A word that comes in pieces: it belongs to the command that it began with. */
     send_with(sock, "{'execute':'getfd',", &fd, 1);
     spin();
     assert_answer(sock, "'arguments':{'fdname':'f'}}", -1, OK);
-    g_assert_cmpuint(descriptors(), ==, with + 6);
+    g_assert_cmpuint(open_descriptors(), ==, with + 6);
     fd_close(&fd);
     end(sock, before);
 }
@@ -320,7 +310,7 @@ static void test_client_leaves(void)
     autofd int fd = some_fd();
 
     g_assert_true(monitor_init_qmp(chardev_new_from_spec(spec, "server", NULL), false, NULL));
-    listening = descriptors();
+    listening = open_descriptors();
     for (int i = 0; i < 2; i++) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -333,14 +323,14 @@ static void test_client_leaves(void)
             assert_answer(sock, GETFD("a"), fd, OK);
             send_with(sock, " ", &fd, 1);
             spin();
-            g_assert_cmpuint(descriptors(), ==, listening + 4);
+            g_assert_cmpuint(open_descriptors(), ==, listening + 4);
         } else { /* the name is there still, the other descriptor is not */
             assert_error(sock, GETFD("b"), -1, "No file descriptor supplied via SCM_RIGHTS");
             assert_answer(sock, CLOSEFD("a"), -1, OK);
         }
         close(sock);
         spin();
-        g_assert_cmpuint(descriptors(), ==, listening + (i == 0));
+        g_assert_cmpuint(open_descriptors(), ==, listening + (i == 0));
     }
     fd_close(&fd);
     end(-1, before);
@@ -371,10 +361,10 @@ static void test_not_wanted(void)
     json_object_set_string_member(opts, "id", "serial");
     json_object_set_string_member(opts, "fd", text);
     g_assert_true(chardev_attach(chardev_new(opts, NULL), &serial, NULL, NULL));
-    with = descriptors();
+    with = open_descriptors();
     send_with(pair[0], "x", &fd, 1);
     spin();
-    g_assert_cmpuint(descriptors(), ==, with);
+    g_assert_cmpuint(open_descriptors(), ==, with);
     fd_close(&fd);
     end(pair[0], before);
 }
@@ -400,19 +390,19 @@ static void test_sets(void)
     g_autofree char *wanted = NULL, *command = NULL;
     int fds[5];
 
-    with = descriptors();
+    with = open_descriptors();
     assert_answer(sock, SETS, -1, "{\"return\":[]}");
     assert_error(sock, ADD_FD("'fdset-id':1"), -1, "No file descriptor supplied via SCM_RIGHTS");
     assert_error(sock, ADD_FD("'fdset-id':-1"), fd,
                  "Parameter 'fdset-id' expects a non-negative value");
-    g_assert_cmpuint(descriptors(), ==, with);
+    g_assert_cmpuint(open_descriptors(), ==, with);
 
     g_assert_cmpint(add_to_set(sock, ADD_FD("'fdset-id':1,'opaque':'a, b'"), fd, &fds[0]), ==, 1);
     g_assert_cmpint(add_to_set(sock, ADD_FD("'fdset-id':1"), fd, &fds[1]), ==, 1);
     g_assert_cmpint(add_to_set(sock, ADD_FD(""), fd, &fds[2]), ==, 0);
     g_assert_cmpint(add_to_set(sock, ADD_FD("'fdset-id':7"), fd, &fds[3]), ==, 7);
     g_assert_cmpint(add_to_set(sock, ADD_FD("'opaque':''"), fd, &fds[4]), ==, 2);
-    g_assert_cmpuint(descriptors(), ==, with + 5);
+    g_assert_cmpuint(open_descriptors(), ==, with + 5);
     wanted = g_strdup_printf("{\"return\":[{\"fdset-id\":0,\"fds\":[{\"fd\":%d}]},"
                              "{\"fdset-id\":1,\"fds\":[{\"fd\":%d,\"opaque\":\"a, b\"},"
                              "{\"fd\":%d}]},"
@@ -428,14 +418,14 @@ static void test_sets(void)
     assert_error(sock, REMOVE_FD("'fdset-id':1,'fd':4294967295"), -1,
                  "File descriptor named 'fdset-id:1, fd:4294967295' not found");
     assert_error(sock, REMOVE_FD("'fd':0"), -1, "Parameter 'fdset-id' is missing");
-    g_assert_cmpuint(descriptors(), ==, with + 5);
+    g_assert_cmpuint(open_descriptors(), ==, with + 5);
     command = g_strdup_printf(REMOVE_FD("'fdset-id':1,'fd':%d"), fds[0]);
     assert_answer(sock, command, -1, OK);
-    g_assert_cmpuint(descriptors(), ==, with + 4);
+    g_assert_cmpuint(open_descriptors(), ==, with + 4);
     assert_answer(sock, REMOVE_FD("'fdset-id':1"), -1, OK);
     assert_error(sock, REMOVE_FD("'fdset-id':1"), -1,
                  "File descriptor named 'fdset-id:1' not found");
-    g_assert_cmpuint(descriptors(), ==, with + 3);
+    g_assert_cmpuint(open_descriptors(), ==, with + 3);
     fd_close(&fd);
     end(sock, before);
 }

@@ -11,6 +11,7 @@
 #include "core/device.h"
 #include "core/fdset.h"
 #include "hw/vfio/internal.h"
+#include "tests/unit/open-descriptors.h"
 #include "tests/unit/vfio-fixture.h"
 #include "util/keyval.h"
 
@@ -31,17 +32,6 @@ static void begin(void)
 {
     setup();
     vfio_sysfs_dev_char = dev_char;
-}
-
-static guint real_descriptors(void)
-{
-    g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
-    guint n = 0;
-
-    while (g_dir_read_name(dir)) {
-        n++;
-    }
-    return n;
 }
 
 /* As if the program had been started with it. */
@@ -74,13 +64,13 @@ static bool add_iommufd(const char *id, const char *fd, GError **errp)
 static void assert_no_iommufd(const char *fd, const char *why)
 {
     g_autoptr(GError) err = NULL;
-    guint before = real_descriptors();
+    guint before = open_descriptors();
 
     g_assert_false(add_iommufd("i2", fd, &err));
     g_test_message("%s", err->message);
     g_assert_nonnull(strstr(err->message, "i2: "));
     g_assert_nonnull(strstr(err->message, why));
-    g_assert_cmpuint(real_descriptors(), ==, before);
+    g_assert_cmpuint(open_descriptors(), ==, before);
     g_assert_null(object_resolve("i2"));
 }
 
@@ -117,12 +107,12 @@ static void test_iommufd_by_name(void)
 
     named = open("/dev/null", O_RDWR | O_CLOEXEC); /* one of no use is closed */
     {
-        guint before = real_descriptors();
+        guint before = open_descriptors();
         g_autoptr(GError) err = NULL;
 
         g_assert_false(add_iommufd("i1", "given", &err));
         g_assert_cmpstr(err->message, ==, "i1: fd given is not an open /dev/iommu");
-        g_assert_cmpuint(real_descriptors(), ==, before - 1);
+        g_assert_cmpuint(open_descriptors(), ==, before - 1);
     }
 }
 
@@ -164,14 +154,14 @@ static bool add_device(const char *id, const char *fd, const char *more, GError 
 static void assert_no_device(const char *fd, const char *more, const char *why)
 {
     g_autoptr(GError) err = NULL;
-    guint before = real_descriptors(), things = sim_open_things();
+    guint before = open_descriptors(), things = sim_open_things();
 
     g_assert_false(add_device("d1", fd, more, &err));
     g_test_message("%s", err->message);
     g_assert_true(g_str_has_prefix(err->message, "vfio"));
     g_assert_nonnull(strstr(err->message, why));
     g_assert_null(strchr(err->message, '\n'));
-    g_assert_cmpuint(real_descriptors(), ==, before);
+    g_assert_cmpuint(open_descriptors(), ==, before);
     g_assert_cmpuint(sim_open_things(), ==, things);
 }
 
