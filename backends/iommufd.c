@@ -35,7 +35,8 @@ static const Property iommufd_properties[] = {
     PROP_BOOL("map-wait", IOMMUFDBackend, map_wait, false,
               .help = "map guest memory before the guest starts, not behind its boot"),
     PROP_UINT32("x-map-threads", IOMMUFDBackend, map_threads, 0,
-                .help = "threads that give guest memory its pages (0: one a CPU, at most 8)"),
+                .help =
+                    "threads that touch, map and ask after guest memory (0: one a CPU, at most 8)"),
 };
 
 /* ---- commands ---- */

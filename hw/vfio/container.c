@@ -24,6 +24,8 @@
 #include "util/hostcalls.h"
 #include "util/trace.h"
 
+#define MAX_THREADS 8 /* for guest memory: more do not get more of its bandwidth */
+
 GPtrArray *vfio_containers;
 
 /* ---- guest memory ---- */
@@ -327,6 +329,13 @@ void vfio_container_detach(VFIODevice *dev)
     } else if (c->users && !host_has_let_go() && !refresh_ranges(c, &err)) {
         warn_report("%s", err->message); /* the old ones are narrower: safe */
     }
+}
+
+Crew *vfio_container_crew(const VFIOContainer *c, unsigned pieces)
+{
+    unsigned wanted = c->map_threads ?: g_get_num_processors();
+
+    return crew_new("guest-memory", MIN(MIN(wanted, pieces), MAX_THREADS));
 }
 
 bool vfio_device_dma_ready(VFIODevice *dev)

@@ -8,6 +8,7 @@
 #define VIADUCT_HW_VFIO_CONTAINER_H
 
 #include "hw/vfio/internal.h"
+#include "util/crew.h"
 
 typedef struct VFIOMapper VFIOMapper;
 
@@ -93,7 +94,7 @@ struct VFIOContainer {
     VFIOMapper *mapper;   /* busy with the first extents; NULL: all is as `extents` says */
     bool collecting;      /* extents go to the mapper, which has not started yet */
     bool map_wait;        /* they are mapped before the guest runs, not behind its boot */
-    unsigned map_threads; /* that give memory its pages; 0: one a CPU, up to a limit */
+    unsigned map_threads; /* for guest memory; 0: one a CPU, up to a limit */
     bool map_failed;      /* it could not map all: no device may do DMA any more */
     bool p2p_warned;
     /* Dirty tracking (dirty.c). */
@@ -102,9 +103,12 @@ struct VFIOContainer {
     uint64_t dirty_log_page;  /* bytes: the largest page of those */
     uint64_t *dirty_scratch;  /* zeroes between two uses */
     uint64_t dirty_scratch_words;
-    bool dirty_iommu;  /* the IOMMU sees some device's DMA */
-    bool dirty_all;    /* nothing sees some device's: all that is mapped counts */
-    bool dirty_warned; /* that a query failed */
+    Crew *dirty_crew;
+    GArray *dirty_pieces; /* VFIOExtent: what the crew asks for in a pass, … */
+    gint dirty_next;      /* atomic: … and the first of them that nobody has taken */
+    bool dirty_iommu;     /* the IOMMU sees some device's DMA */
+    bool dirty_all;       /* nothing sees some device's: all that is mapped counts */
+    gint dirty_warned;    /* atomic: that a query failed */
     /* Live update (cpr.c). */
     GByteArray *adopted; /* what the old process has mapped, until the VM is ours; else NULL */
     unsigned nr_adopted; /* of that, extents that were found here */
@@ -132,6 +136,8 @@ void vfio_container_detach(VFIODevice *dev);
 /* Maps one extent of @r, RAM or a device's memory.  Any thread. */
 bool vfio_container_map(VFIOContainer *c, const VFIOExtent *e, const MemoryRange *r, GError **errp);
 
+/* Threads for work on guest memory, of which there are @pieces: up to `map_threads`. */
+Crew *vfio_container_crew(const VFIOContainer *c, unsigned pieces);
 /* Waits for the mapper; false if it failed.  What it did not map is known by its extents. */
 bool vfio_container_settle(VFIOContainer *c, GError **errp);
 

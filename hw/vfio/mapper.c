@@ -13,9 +13,8 @@
 #include "util/error.h"
 #include "util/trace.h"
 
-#define CHUNK       (64ULL << 20)  /* between two looks at whether to go on */
-#define PART        (256ULL << 20) /* of an extent, for one thread to map */
-#define MAX_THREADS 8              /* that zero memory: more do not get more of its bandwidth */
+#define CHUNK (64ULL << 20)  /* between two looks at whether to go on */
+#define PART  (256ULL << 20) /* of an extent, for one thread to map */
 
 typedef struct Job {
     VFIOExtent *extent;
@@ -25,6 +24,7 @@ typedef struct Job {
 struct VFIOMapper {
     VFIOContainer *container;
     GThread *thread;
+    Crew *crew; /* the thread's; it is one of them */
     FlatView *view;
     GArray *jobs; /* the thread's from the start on */
     char *prefix;
@@ -48,7 +48,7 @@ static RAMBlock *block_to_populate(const MemoryRange *r)
 }
 
 /* One of several threads at it: each takes the next chunk that nobody has taken. */
-static void *populate(void *opaque)
+static void populate(void *opaque)
 {
     VFIOMapper *m = opaque;
     size_t n;
@@ -69,24 +69,6 @@ static void *populate(void *opaque)
             }
             g_atomic_int_inc(&m->chunks);
             mine = g_atomic_int_add(&m->taken, 1);
-        }
-    }
-    return NULL;
-}
-
-/* As many threads as there are to be run @work, this one among them. */
-static void share(VFIOMapper *m, GThreadFunc work, void *opaque)
-{
-    GThread *helpers[MAX_THREADS] = { NULL };
-    unsigned wanted = m->container->map_threads ?: g_get_num_processors();
-
-    for (unsigned i = 1; i < MIN(wanted, MAX_THREADS); i++) {
-        helpers[i] = g_thread_try_new("mapper-helper", work, opaque, NULL);
-    }
-    work(opaque);
-    for (unsigned i = 1; i < MAX_THREADS; i++) {
-        if (helpers[i]) {
-            g_thread_join(helpers[i]);
         }
     }
 }
@@ -122,7 +104,7 @@ typedef struct Parts {
     GError *error; /* atomic: the first */
 } Parts;
 
-static void *map_parts(void *opaque)
+static void map_parts(void *opaque)
 {
     Parts *parts = opaque;
     const Job *job = parts->job;
@@ -142,7 +124,6 @@ static void *map_parts(void *opaque)
             g_error_free(err);
         }
     }
-    return NULL;
 }
 
 /*
@@ -157,7 +138,7 @@ static bool map_extent(VFIOMapper *m, const Job *job)
         return vfio_container_map(m->container, job->extent, &job->range, &m->error);
     }
     job->extent->part = PART;
-    share(m, map_parts, &parts);
+    crew_run(m->crew, map_parts, &parts);
     m->error = parts.error;
     return !m->error;
 }
@@ -182,12 +163,14 @@ static void *mapper_thread(void *opaque)
 {
     VFIOMapper *m = opaque;
 
-    share(m, populate, m);
+    m->crew = vfio_container_crew(m->container, UINT_MAX);
+    crew_run(m->crew, populate, m);
     signal_all(m, &m->populated);
     if (await(m, &m->started) && !map_all(m) && m->prefix) {
         error_report("%s%s", m->prefix, m->error->message);
         system_failure_request();
     }
+    crew_free(m->crew);
     TRACE("vfio_mapper_end", "%s: %u extents", m->container->name, m->jobs->len);
     return NULL;
 }
@@ -218,8 +201,10 @@ VFIOMapper *vfio_mapper_new(VFIOContainer *c)
     m->view = address_space_view(&address_space_memory);
     ranges = flat_view_ranges(m->view, &n);
     for (size_t i = 0; i < n; i++) {
-        if (block_to_populate(&ranges[i])) {
-            block_to_populate(&ranges[i])->pinned = true;
+        RAMBlock *block = block_to_populate(&ranges[i]);
+
+        if (block) {
+            block->pinned = true;
         }
     }
     m->jobs = g_array_new(FALSE, FALSE, sizeof(Job));

@@ -15,7 +15,7 @@ typedef struct IOMMUFDBackend {
     char *fd_name;        /* property `fd`, as core/fdset.h's fd_take() wants it */
     int fd;               /* -1 while nobody uses the object, unless it was given */
     bool map_wait;        /* property: the guest starts when its memory is mapped, not before */
-    uint32_t map_threads; /* property: that give guest memory its pages; 0: one a CPU */
+    uint32_t map_threads; /* property: for guest memory; 0: one a CPU */
     bool fd_given;        /* never closed by disconnect, but with the object */
     unsigned users;
     uint32_t missing;    /* bit n: the kernel lacks the n-th command of iommufd.c's table */

@@ -15,6 +15,7 @@
 
 static const HostCalls *kernel;
 static gint mapped, refuse, refuse_at; /* atomic; the last: the n-th map from now on */
+static gint asked;                     /* atomic: who wrote */
 static int mapped_at_master = -1;
 
 static PCIDevice *leaving; /* goes while the next one is opened */
@@ -40,6 +41,9 @@ static int slow_ioctl(int fd, unsigned long request, void *arg)
     if (map && !ret) {
         g_atomic_int_inc(&mapped);
     }
+    if (request == IOMMU_HWPT_GET_DIRTY_BITMAP) {
+        g_atomic_int_inc(&asked);
+    }
     return ret;
 }
 
@@ -61,6 +65,7 @@ static PCIDevice *plug_slow(HostCalls *slow, GError **errp)
     g_autoptr(JsonObject) opts = keyval_parse(object, "qom-type", NULL, NULL);
 
     setup();
+    sim->dirty_tracking = true;
     g_assert_true(user_object_add(opts, NULL));
     kernel = hostcalls;
     *slow = *kernel;
@@ -173,6 +178,47 @@ static void test_small_pages(void)
     log = sim_take_log();
     g_assert_nonnull(strstr(log, "IOMMU_IOAS_UNMAP 1 0x100000000+0x50000000"));
     end(plug_slow(&slow, NULL)); /* it goes early */
+    remove_small(&mr, &block);
+}
+
+/* Who wrote it is asked in the same parts, each of them once, by several threads. */
+static void test_small_pages_dirty(void)
+{
+    static const uint64_t pages[] = {
+        0, 256 * MiB - 0x1000, 256 * MiB, 600 * MiB, 1024 * MiB, SMALL_SIZE - 0x1000,
+    };
+    VFIOContainer *c;
+    MemoryRegion mr;
+    RAMBlock block;
+    HostCalls slow;
+    PCIDevice *dev;
+
+    add_small(&mr, &block);
+    ram_block_register(&block);
+    dev = plug_slow(&slow, NULL);
+    c = vfio_containers->pdata[0];
+    g_assert_true(ram_dirty_start(NULL));
+    g_assert_true(vfio_container_dirty_start(c, NULL));
+    for (unsigned round = 0; round < 100; round++) {
+        for (size_t i = 0; i < G_N_ELEMENTS(pages); i++) {
+            sim_dma_write(sim, (1ULL << 32) + pages[i]);
+        }
+        asked = 0;
+        vfio_container_dirty_sync(c);
+        g_assert_cmpint(asked, ==, 5);
+        g_assert_cmpuint(ram_block_dirty_pages(&block), ==, G_N_ELEMENTS(pages));
+        for (size_t i = 0; i < G_N_ELEMENTS(pages); i++) {
+            uint64_t page = pages[i] / RAM_DIRTY_PAGE;
+
+            g_assert_cmphex(block.dirty[page / 64] & 1ULL << page % 64, !=, 0);
+            block.dirty[page / 64] = 0;
+        }
+        g_assert_cmpuint(ram_block_dirty_pages(&block), ==, 0);
+    }
+    vfio_container_dirty_stop(c);
+    ram_dirty_stop();
+    end(dev);
+    ram_block_unregister(&block);
     remove_small(&mr, &block);
 }
 
@@ -296,6 +342,7 @@ static void add_tests(void)
     g_test_add_func("/vfio/mapper/early-end", test_early_end);
     g_test_add_func("/vfio/mapper/threads", test_threads);
     g_test_add_func("/vfio/mapper/small-pages", test_small_pages);
+    g_test_add_func("/vfio/mapper/small-pages-dirty", test_small_pages_dirty);
     g_test_add_func("/vfio/mapper/small-pages-fail", test_small_pages_fail);
     g_test_add_func("/vfio/mapper/change", test_change);
     g_test_add_func("/vfio/mapper/handed-on", test_handed_on);

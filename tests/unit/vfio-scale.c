@@ -60,11 +60,11 @@ void *realloc(void *p, size_t size)
 /* ---- the kernel's calls ---- */
 
 static const HostCalls *kernel;
-static unsigned long calls;
+static gint calls; /* atomic */
 
 static int counted_ioctl(int fd, unsigned long request, void *arg)
 {
-    calls++;
+    g_atomic_int_inc(&calls);
     return kernel->ioctl(fd, request, arg);
 }
 
@@ -154,7 +154,7 @@ static void detach_all(IOMMUFDBackend *be)
 static void pass(VFIOContainer *c, unsigned writes)
 {
     gint before;
-    unsigned long calls_before = calls;
+    gint calls_before = calls;
     gint64 t0;
 
     memset(block.dirty, 0, TiB / RAM_DIRTY_PAGE / 8);
@@ -167,7 +167,7 @@ static void pass(VFIOContainer *c, unsigned writes)
     t0 = g_get_monotonic_time() - t0;
     g_assert_cmpint(g_atomic_int_get(&allocations), ==, before);
     g_assert_cmpuint(ram_block_dirty_pages(&block), ==, writes);
-    g_test_message("  a pass with %u dirty pages: %lu calls, 0 allocations, %.1f ms", writes,
+    g_test_message("  a pass with %u dirty pages: %d calls, 0 allocations, %.1f ms", writes,
                    calls - calls_before, (double)t0 / 1000);
 }
 
@@ -175,7 +175,7 @@ static void run(const char *what, bool many_iommus, bool logs)
 {
     IOMMUFDBackend *be = IOMMUFD_BACKEND(object_resolve("i0"));
     gint64 t0 = g_get_monotonic_time();
-    unsigned long before = calls;
+    gint before = calls;
     VFIOContainer *c;
 
     for (unsigned i = 0; i < DEVICES; i++) {
@@ -187,10 +187,10 @@ static void run(const char *what, bool many_iommus, bool logs)
     }
     c = vfio_containers->pdata[0];
     g_assert_cmpuint(g_hash_table_size(c->extents), ==, EXTENTS + 3);
-    g_test_message("%s: %lu calls to attach and map (%u extents), %.1f ms", what, calls - before,
+    g_test_message("%s: %d calls to attach and map (%u extents), %.1f ms", what, calls - before,
                    g_hash_table_size(c->extents), (double)(g_get_monotonic_time() - t0) / 1000);
     /* Each extent once, whatever the devices; and what each device needs for itself. */
-    g_assert_cmpuint(calls - before, <, EXTENTS + DEVICES * (many_iommus ? DEVICES + 20 : 20));
+    g_assert_cmpint(calls - before, <, EXTENTS + DEVICES * (many_iommus ? DEVICES + 20 : 20));
     g_assert_true(ram_dirty_start(NULL));
     g_assert_true(vfio_container_dirty_start(c, NULL));
     g_test_message("  bytes: %zu for extents, %" G_GUINT64_FORMAT " for scratch memory, %llu for "
