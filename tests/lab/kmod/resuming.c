@@ -5,9 +5,9 @@
  * RESUMING.
  */
 #include <linux/anon_inodes.h>
-#include <linux/crc32.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
+#include <linux/xxhash.h>
 
 #include "stream.h"
 #include "vtest.h"
@@ -19,8 +19,8 @@ struct vt_resuming {
     const char *wrong; /* NULL: nothing so far */
     bool begun, registers, ended;
     u64 taken, parsed; /* bytes of the stream: written, and in whole records */
-    u32 crc;
-    size_t fill; /* of the record being written */
+    u64 hash;          /* of all headers so far */
+    size_t fill;       /* of the record being written */
     struct vt_registers regs;
     u8 *record;
 };
@@ -88,7 +88,7 @@ static const char *load_end(struct vt_resuming *r, const struct vt_header *heade
 {
     const struct vt_end *end = data;
 
-    if (header->size != sizeof(*end) || end->bytes != r->parsed || end->crc != r->crc)
+    if (header->size != sizeof(*end) || end->bytes != r->parsed || end->hash != r->hash)
         return "something is missing";
     if (!r->registers)
         return "no registers";
@@ -110,7 +110,7 @@ static const char *load_record(struct vt_resuming *r, const struct vt_header *he
         return "a record of an unknown type";
     if (!r->begun && header->type != VT_REC_INIT)
         return "no beginning";
-    if (crc32_le(~0, data, header->size) != header->crc)
+    if ((u32)xxh64(data, header->size, 0) != header->hash)
         return "a wrong checksum";
     return loaders[header->type](r, header, data);
 }
@@ -142,7 +142,7 @@ static void piece_done(struct vt_resuming *r)
     if (r->wrong || r->fill < whole)
         return;
     r->wrong = load_record(r, header);
-    r->crc = crc32_le(r->crc, r->record, sizeof(*header));
+    r->hash = xxh64(r->record, sizeof(*header), r->hash);
     r->parsed += whole;
     r->fill = 0;
 }
@@ -242,7 +242,6 @@ struct file *vt_resuming_open(struct vt_device *vt)
     r->vt = vt;
     r->lock = &vt->lock;
     r->held = get_device(&vt->vdev.device);
-    r->crc = ~0;
     vt->resuming = r;
     return file;
 }

@@ -5,10 +5,10 @@
  * it has.
  */
 #include <linux/anon_inodes.h>
-#include <linux/crc32.h>
 #include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
+#include <linux/xxhash.h>
 
 #include "stream.h"
 #include "vtest.h"
@@ -26,8 +26,8 @@ struct vt_saving {
     bool new;             /* … and that is yet to be said */
     unsigned long cursor; /* page of the internal state, or offset */
     u64 made, given;      /* bytes of the stream: in records, and read */
-    u32 crc;
-    size_t size, at; /* of the record being read */
+    u64 hash;             /* of all headers so far */
+    size_t size, at;      /* of the record being read */
     u8 *record;
 };
 
@@ -46,7 +46,7 @@ static void emit(struct vt_saving *s, enum vt_record_type type, u64 offset, cons
         .type = type,
         .offset = offset,
         .size = size,
-        .crc = crc32_le(~0, data, size),
+        .hash = (u32)xxh64(data, size, 0),
     };
 
     memcpy(s->record, &header, sizeof(header));
@@ -54,7 +54,7 @@ static void emit(struct vt_saving *s, enum vt_record_type type, u64 offset, cons
     s->size = sizeof(header) + size;
     s->at = 0;
     s->made += s->size;
-    s->crc = crc32_le(s->crc, s->record, sizeof(header));
+    s->hash = xxh64(s->record, sizeof(header), s->hash);
 }
 
 static void emit_init(struct vt_saving *s)
@@ -112,7 +112,7 @@ static void emit_bar2(struct vt_saving *s)
 
 static void emit_end(struct vt_saving *s)
 {
-    struct vt_end end = { .bytes = s->made, .crc = s->crc };
+    struct vt_end end = { .bytes = s->made, .hash = s->hash };
 
     emit(s, VT_REC_END, 0, &end, sizeof(end));
     s->phase = DONE;
@@ -324,7 +324,6 @@ struct file *vt_saving_open(struct vt_device *vt, bool final)
     s->held = get_device(&vt->vdev.device);
     s->final = final;
     s->first = true;
-    s->crc = ~0;
     bitmap_set(vt->blob.dirty, 0, vt->blob.pages);
     vt->saving = s;
     return file;

@@ -6,7 +6,7 @@
 #include <linux/types.h>
 
 #define VT_MAGIC   0x31524556 /* "VER1" */
-#define VT_VERSION 1
+#define VT_VERSION 2
 #define VT_CHUNK   65536 /* at most, of what a record holds */
 
 enum vt_record_type {
@@ -21,7 +21,7 @@ enum vt_record_type {
 struct vt_header {
     u32 magic, type;
     u64 offset;
-    u32 size, crc; /* of what follows */
+    u32 size, hash; /* of what follows: the lower half of XXH64, which emulation is quick at */
 };
 
 struct vt_init {
@@ -31,8 +31,8 @@ struct vt_init {
 };
 
 struct vt_end {
-    u64 bytes;       /* of all that came before */
-    u32 crc, unused; /* of all headers that came before */
+    u64 bytes; /* of all that came before */
+    u64 hash;  /* of all headers that came before, each one's the seed of the next */
 };
 
 #endif
