@@ -102,6 +102,14 @@ static void *map_aligned(HostMemoryBackend *be, int fd, uint64_t page_size)
     return host;
 }
 
+/* Nobody has written to the file yet. */
+static bool is_empty(const RAMBlock *block)
+{
+    off_t data = lseek(block->fd, block->fd_offset, SEEK_DATA);
+
+    return data < 0 ? errno == ENXIO : (uint64_t)data >= block->fd_offset + block->size;
+}
+
 typedef struct Slice {
     char *start;
     uint64_t size;
@@ -241,6 +249,7 @@ static bool backend_complete(UserObject *obj, GError **errp)
         .fd = fd_steal(&fd),
         .shared = be->share,
     };
+    be->block.blank = is_empty(&be->block);
     /* Advice: a kernel that does not know it is no worse for it. */
     madvise(host, be->size, MADV_HUGEPAGE);
     if (be->merge && !be->share) {

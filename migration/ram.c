@@ -235,12 +235,17 @@ static bool add_pages(Sender *s, uint64_t first, uint32_t n, uint32_t zero, GErr
     return (s->header.runs < MAX_RUNS && s->data_pages < DATA_PAGES) || flush(s, errp);
 }
 
-/* Always compared with the same page, which stays in the nearest cache. */
 static bool is_zero(const uint8_t *page)
 {
-    static const uint8_t zeroes[PAGE];
+    const uint64_t *word = (const uint64_t *)(const void *)page;
 
-    return !memcmp(page, zeroes, 64) && !memcmp(page, zeroes, PAGE);
+    for (unsigned i = 0; i < PAGE / 8; i += 8) {
+        if (word[i] | word[i + 1] | word[i + 2] | word[i + 3] | word[i + 4] | word[i + 5] |
+            word[i + 6] | word[i + 7]) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool send_page(Sender *s, const SavedBlock *b, uint64_t page, GError **errp)
@@ -408,22 +413,13 @@ typedef struct LoadedBlock {
     RAMBlock *block;
     uint64_t pages;
     bool kept;         /* in its file: nothing may come */
-    uint64_t *touched; /* pages that hold something; NULL: all may */
+    uint64_t *touched; /* pages that may hold something; NULL: all */
     uint8_t *huge;     /* of each HUGE bytes, if it is pinned: they have memory */
 } LoadedBlock;
 
 struct RAMLoad {
     GArray *blocks; /* LoadedBlock */
 };
-
-/* Nobody has written to the file that the block is. */
-static bool is_empty(const RAMBlock *block)
-{
-    off_t data = block->fd >= 0 && block->shared ? lseek(block->fd, block->fd_offset, SEEK_DATA)
-                                                 : (off_t)block->fd_offset;
-
-    return data < 0 ? errno == ENXIO : (uint64_t)data >= block->fd_offset + block->size;
-}
 
 RAMLoad *ram_load_new(const GPtrArray *theirs)
 {
@@ -435,9 +431,10 @@ RAMLoad *ram_load_new(const GPtrArray *theirs)
         LoadedBlock b = { .block = block, .pages = block->size / PAGE };
 
         b.kept = theirs && theirs->pdata[n];
-        if (!b.kept && is_empty(block)) {
+        if (!b.kept && block->blank) {
             b.touched = g_try_new0(uint64_t, (b.pages + 63) / 64);
         }
+        block->blank = false;
         b.huge = block->pinned ? g_try_malloc0(block->size / HUGE + 1) : NULL;
         g_array_append_val(l->blocks, b);
     }

@@ -16,6 +16,7 @@ typedef struct RAMBlock {
     uint64_t fd_offset; /* where the block starts in that file */
     bool shared;        /* MAP_SHARED */
     bool pinned;        /* for DMA, or it is going to be: all of it gets memory */
+    bool blank;         /* all zeroes: nobody has written to it yet, as far as we know */
     uint64_t *dirty;    /* see ram_dirty_start() */
     struct RAMBlock *next;
 } RAMBlock;
@@ -47,7 +48,7 @@ bool ram_block_populate_huge(RAMBlock *block, uint64_t offset, uint64_t size);
 /* Gives every block that has none a bitmap of zeroes; on failure all go.  Machine lock held. */
 bool ram_dirty_start(GError **errp);
 void ram_dirty_stop(void);
-/* The pages that the range touches are dirty. */
+/* The pages that the range touches are dirty; and it is no longer blank. */
 void ram_block_set_dirty(RAMBlock *block, uint64_t offset, uint64_t size);
 /* All of it. */
 void ram_dirty_all(void);

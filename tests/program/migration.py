@@ -140,6 +140,23 @@ def test_multifd():
         finish(source, destination)
 
 
+def test_not_blank():
+    """Where the destination's memory holds something already, it is cleared."""
+    ram = ("-machine", "memory-backend=ram", "-object",
+           "memory-backend-memfd,id=ram,size=128M,prealloc=on", "-m", "128M")
+    source = start(*ROOT_PORT, *ram)
+    fill(source)
+    for n in range(2):
+        uri = f"unix:{path(f'blank{n}')}"
+        destination = start(*ROOT_PORT, *ram, "-incoming", uri)
+        if n:
+            destination.guest(f"memset {1100 * 4096} {200 * 4096} 0x5a")
+        done(source, destination, migrate(source, uri))
+        finish(source)
+        source = destination
+    finish(source)
+
+
 def test_stopped():
     """A VM that stands still is saved and goes on standing still."""
     source = start("-S")
