@@ -17,7 +17,7 @@ from monitor import Channel, Gone, Monitor  # noqa: E402
 # is put aside between them, as it is in the lab, has an unstable TSC for it, migrated or not.
 CMDLINE = (
     "console=ttyS0 quiet panic=-1 lapic=notscdeadline tsc=nowatchdog "
-    "initcall_blacklist=vt_init,vmx_init"
+    "8250.nr_uarts=1 initcall_blacklist=vt_init,vmx_init,svm_init,loop_init"
 )
 PROGRAM = os.environ["VIADUCT"]
 PEER = os.environ.get("LAB_PEER")
