@@ -102,14 +102,6 @@ static void *map_aligned(HostMemoryBackend *be, int fd, uint64_t page_size)
     return host;
 }
 
-/* Nobody has written to the file yet. */
-static bool is_empty(const RAMBlock *block)
-{
-    off_t data = lseek(block->fd, block->fd_offset, SEEK_DATA);
-
-    return data < 0 ? errno == ENXIO : (uint64_t)data >= block->fd_offset + block->size;
-}
-
 typedef struct Slice {
     char *start;
     uint64_t size;
@@ -248,8 +240,8 @@ static bool backend_complete(UserObject *obj, GError **errp)
         .page_size = page_size,
         .fd = fd_steal(&fd),
         .shared = be->share,
+        .blank = be->blank,
     };
-    be->block.blank = is_empty(&be->block);
     /* Advice: a kernel that does not know it is no worse for it. */
     madvise(host, be->size, MADV_HUGEPAGE);
     if (be->merge && !be->share) {
@@ -315,6 +307,7 @@ static int open_memfd(HostMemoryBackend *be, unsigned flags, GError **errp)
         error_set_errno(errp, errno, "memory backend '%s': cannot size the memfd", be->parent.id);
         return -1;
     }
+    be->blank = true;
     return fd_steal(&fd);
 }
 
@@ -440,9 +433,7 @@ static int file_open(HostMemoryBackend *be, uint64_t *page_size, GError **errp)
     if (is_dir) {
         temp = g_strdup_printf("%s/viaduct-%s-XXXXXX", path, be->parent.id);
         fd = g_mkstemp_full(temp, O_RDWR | O_CLOEXEC, 0600);
-        if (fd >= 0) {
-            unlink(temp);
-        }
+        be->blank = fd >= 0 && !unlink(temp);
     } else {
         fd = fdset_open(path, O_RDWR | O_CREAT, 0644);
     }

@@ -95,8 +95,8 @@ void ram_block_set_dirty(RAMBlock *block, uint64_t offset, uint64_t size)
     uint64_t page = offset / RAM_DIRTY_PAGE;
     uint64_t end = (offset + size + RAM_DIRTY_PAGE - 1) / RAM_DIRTY_PAGE;
 
-    block->blank = false;
     if (!block->dirty) {
+        block->blank = false;
         return;
     }
     while (page < end) {

@@ -421,6 +421,15 @@ struct RAMLoad {
     GArray *blocks; /* LoadedBlock */
 };
 
+/* Nobody has written to the file that the block is. */
+static bool is_empty(const RAMBlock *block)
+{
+    off_t data = block->fd >= 0 && block->shared ? lseek(block->fd, block->fd_offset, SEEK_DATA)
+                                                 : (off_t)block->fd_offset;
+
+    return data < 0 ? errno == ENXIO : (uint64_t)data >= block->fd_offset + block->size;
+}
+
 RAMLoad *ram_load_new(const GPtrArray *theirs)
 {
     RAMLoad *l = g_new0(RAMLoad, 1);
@@ -431,7 +440,7 @@ RAMLoad *ram_load_new(const GPtrArray *theirs)
         LoadedBlock b = { .block = block, .pages = block->size / PAGE };
 
         b.kept = theirs && theirs->pdata[n];
-        if (!b.kept && block->blank) {
+        if (!b.kept && (block->blank || is_empty(block))) {
             b.touched = g_try_new0(uint64_t, (b.pages + 63) / 64);
         }
         block->blank = false;

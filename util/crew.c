@@ -5,13 +5,13 @@
 #include <stdbool.h>
 
 struct Crew {
-    GMutex lock; /* of all that follows; innermost */
-    GCond begin, end;
     void (*work)(void *opaque);
     void *opaque;
+    GMutex lock;   /* innermost; of the next three */
     unsigned runs; /* that have begun */
     unsigned busy; /* threads that are not through with the last one */
     bool over;
+    GCond begin, end;
     unsigned n;
     GThread *threads[];
 };
@@ -76,9 +76,6 @@ void crew_run(Crew *crew, void (*work)(void *opaque), void *opaque)
 
 void crew_free(Crew *crew)
 {
-    if (!crew) {
-        return;
-    }
     g_mutex_lock(&crew->lock);
     crew->over = true;
     g_cond_broadcast(&crew->begin);

@@ -136,7 +136,7 @@ void vfio_container_detach(VFIODevice *dev);
 /* Maps one extent of @r, RAM or a device's memory.  Any thread. */
 bool vfio_container_map(VFIOContainer *c, const VFIOExtent *e, const MemoryRange *r, GError **errp);
 
-/* Threads for work on guest memory, of which there are @pieces: up to `map_threads`. */
+/* Up to `map_threads` threads for @pieces of work on guest memory. */
 Crew *vfio_container_crew(const VFIOContainer *c, unsigned pieces);
 /* Waits for the mapper; false if it failed.  What it did not map is known by its extents. */
 bool vfio_container_settle(VFIOContainer *c, GError **errp);

@@ -2,12 +2,12 @@
 /*
  * Dirty tracking: one interface for whatever knows what devices wrote.  The kernel sets bits right
  * in the bitmaps of RAM blocks, so a pass costs one call an extent and source, and no memory.  It
- * asks for one extent at a time, because the kernel stops at the first address that is not mapped
- * and does not say so.
+ * is asked for no more than one extent at a time, because it stops at the first address that is not
+ * mapped and does not say so.
  *
- * Several threads ask for extents side by side, and for the parts in which the mapper mapped them:
- * small pages, of which there are many to look at (for 1.5 GiB, of the kernel's own test IOMMU, one
- * thread takes 11 to 15 ms and two take 6 to 9).  Nothing else is cut (see query_extent()).
+ * Several threads ask an IOMMU side by side: for extents, and for parts of those that the mapper
+ * mapped in parts, which have small pages, many to look at (for 1.5 GiB, of the kernel's own test
+ * IOMMU, one thread takes 11 to 15 ms and two take 6 to 9).  Nothing else is cut (query_extent()).
  */
 #include "hw/vfio/container.h"
 
@@ -21,6 +21,7 @@
 #define MAX_LOGGED      256                   /* ranges: the least that every kernel takes */
 #define LARGE_PAGE      (2ULL << 20)          /* what memory with huge pages has at least */
 #define A_THREADS_WORTH 65536                 /* entries of an I/O page table */
+#define MAX_PIECES      32                    /* of an extent */
 
 /* ---- devices that log ---- */
 
@@ -248,10 +249,15 @@ static void sync_extent(VFIOContainer *c, const VFIOExtent *e, bool clear)
     }
 }
 
-/* An extent, or its parts, which no entry of an I/O page table reaches over. */
+/*
+ * An extent, or some parts of it, over which no entry of an I/O page table reaches.  Not many: each
+ * ends with the IOMMU's caches being flushed.
+ */
 static void add_pieces(VFIOContainer *c, const VFIOExtent *e)
 {
-    uint64_t part = e->part ?: e->length;
+    bool cut = e->part && c->dirty_iommu && !c->dirty_all && !c->dirty_loggers->len;
+    uint64_t most = (e->length + MAX_PIECES - 1) / MAX_PIECES;
+    uint64_t part = cut ? (most + e->part - 1) / e->part * e->part : e->length;
     VFIOExtent piece = *e;
 
     for (uint64_t at = 0; at < e->length; at += part) {
@@ -288,7 +294,7 @@ static void find_pieces(VFIOContainer *c)
     }
 }
 
-/* Waking one costs more than to look at few entries; what is mapped in one piece has large ones. */
+/* Waking one costs more than to look at few entries; a large extent in one piece has large ones. */
 static unsigned threads_worth(const VFIOContainer *c)
 {
     uint64_t entries = 0;
@@ -413,12 +419,12 @@ bool vfio_container_dirty_start(VFIOContainer *c, GError **errp)
     }
     c->dirty_on = true;
     c->dirty_pieces = g_array_new(FALSE, FALSE, sizeof(VFIOExtent));
-    find_pieces(c);
-    c->dirty_crew = vfio_container_crew(c, threads_worth(c));
     if (!start_loggers(c, errp) || !prepare_scratch(c, errp)) {
         vfio_container_dirty_stop(c);
         return false;
     }
+    find_pieces(c);
+    c->dirty_crew = vfio_container_crew(c, threads_worth(c));
     return true;
 }
 

@@ -17,6 +17,7 @@ typedef struct HostMemoryBackend {
     uint32_t prealloc_threads;
     char *host_nodes, *policy; /* declared to be refused by name: no NUMA placement yet */
     bool used;                 /* by the machine: object-del is refused */
+    bool blank;                /* the file is ours alone, and new */
     RAMBlock block;
 } HostMemoryBackend;
 

@@ -16,7 +16,7 @@ typedef struct RAMBlock {
     uint64_t fd_offset; /* where the block starts in that file */
     bool shared;        /* MAP_SHARED */
     bool pinned;        /* for DMA, or it is going to be: all of it gets memory */
-    bool blank;         /* all zeroes: nobody has written to it yet, as far as we know */
+    bool blank;         /* until a guest runs: all zeroes, and nobody else can write to it */
     uint64_t *dirty;    /* see ram_dirty_start() */
     struct RAMBlock *next;
 } RAMBlock;

@@ -13,7 +13,6 @@ Crew *crew_new(const char *name, unsigned threads);
  * at a time, by any thread.
  */
 void crew_run(Crew *crew, void (*work)(void *opaque), void *opaque);
-/* NULL is no crew. */
 void crew_free(Crew *crew);
 
 #endif

@@ -15,8 +15,8 @@ smp=1
 # lapic=: an idle guest of the lab's KVM stands still for ever now and then when its timer is the TSC
 # deadline, under any VMM (three of 45 tests in one check). The guest's own KVM looks for VMX and would
 # complain; its KVM for SVM, its loop devices and seven serial ports take a fifth of its boot.
-cmdline="console=ttyS0 quiet panic=-1 lapic=notscdeadline 8250.nr_uarts=1
-    initcall_blacklist=vt_init,vmx_init,svm_init,loop_init"
+cmdline="console=ttyS0 quiet panic=-1 lapic=notscdeadline 8250.nr_uarts=1"
+cmdline+=" initcall_blacklist=vt_init,vmx_init,svm_init,loop_init"
 
 # vfio DEVICE…: the options that pass devices of the lab host through.
 vfio() {

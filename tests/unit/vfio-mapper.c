@@ -16,6 +16,7 @@
 static const HostCalls *kernel;
 static gint mapped, refuse, refuse_at; /* atomic; the last: the n-th map from now on */
 static gint asked;                     /* atomic: who wrote */
+static bool tells_nothing;
 static int mapped_at_master = -1;
 
 static PCIDevice *leaving; /* goes while the next one is opened */
@@ -37,12 +38,16 @@ static int slow_ioctl(int fd, unsigned long request, void *arg)
         errno = ENOMEM;
         return -1;
     }
+    if (request == IOMMU_HWPT_GET_DIRTY_BITMAP) {
+        g_atomic_int_inc(&asked);
+        if (tells_nothing) {
+            errno = EIO;
+            return -1;
+        }
+    }
     ret = kernel->ioctl(fd, request, arg);
     if (map && !ret) {
         g_atomic_int_inc(&mapped);
-    }
-    if (request == IOMMU_HWPT_GET_DIRTY_BITMAP) {
-        g_atomic_int_inc(&asked);
     }
     return ret;
 }
@@ -215,6 +220,10 @@ static void test_small_pages_dirty(void)
         }
         g_assert_cmpuint(ram_block_dirty_pages(&block), ==, 0);
     }
+    tells_nothing = true;
+    vfio_container_dirty_sync(c);
+    tells_nothing = false;
+    g_assert_cmpuint(ram_block_dirty_pages(&block), ==, SMALL_SIZE / RAM_DIRTY_PAGE);
     vfio_container_dirty_stop(c);
     ram_dirty_stop();
     end(dev);
