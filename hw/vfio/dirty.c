@@ -172,13 +172,19 @@ static bool query(VFIOContainer *c, uint64_t iova, uint64_t length, bool clear, 
     return true;
 }
 
-/* Memory for the bits of what does not start with a word of its block's bitmap; all zeroes. */
+/* Its bits start with a word of its block's bitmap, where the kernel can set them in place. */
+static bool is_in_place(const VFIOExtent *e)
+{
+    return e->offset % WORD == 0;
+}
+
+/* Memory for the bits of what is not; all zeroes. */
 static bool need_scratch(VFIOContainer *c, const VFIOExtent *e, GError **errp)
 {
     uint64_t words = (e->length + WORD - 1) / WORD;
     uint64_t *scratch;
 
-    if (e->offset % WORD == 0 || words <= c->dirty_scratch_words) {
+    if (is_in_place(e) || words <= c->dirty_scratch_words) {
         return true;
     }
     scratch = g_try_new0(uint64_t, words);
@@ -216,7 +222,7 @@ static bool query_extent(VFIOContainer *c, const VFIOExtent *e, bool clear, GErr
 {
     bool ok;
 
-    if (e->offset % WORD == 0) {
+    if (is_in_place(e)) {
         return query(c, e->iova, e->length, clear, e->block->dirty + e->offset / WORD, errp);
     }
     ok = need_scratch(c, e, errp) && query(c, e->iova, e->length, clear, c->dirty_scratch, errp);
@@ -288,7 +294,7 @@ static void find_pieces(VFIOContainer *c)
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         const VFIOExtent *e = value;
 
-        if (is_guest_ram(e) && e->offset % WORD == 0) {
+        if (is_guest_ram(e) && is_in_place(e)) {
             add_pieces(c, e);
         }
     }
@@ -322,7 +328,7 @@ void vfio_container_dirty_sync(VFIOContainer *c)
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         const VFIOExtent *e = value;
 
-        if (e->offset % WORD) { /* all of these share the scratch memory */
+        if (!is_in_place(e)) { /* all of these share the scratch memory */
             sync_extent(c, e, true);
         }
     }
